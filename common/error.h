@@ -72,10 +72,10 @@ int ls_fail(struct ls_error *err, enum ls_reason reason, int errno_value, const 
 // Adds the device (and arc) that a filled error is about; NULL leaves the field alone.
 void ls_error_at(struct ls_error *err, const char *device, const char *arc);
 
-// One line: "REASON: device nic0: RUNNING -> STOP: message (ETIMEDOUT)". Returns buf.
+// One line: "REASON: host a: device nic0: RUNNING -> STOP: message (ETIMEDOUT)". Returns buf.
 const char *ls_error_text(const struct ls_error *err, char *buf, unsigned long size);
 
-// "ETIMEDOUT", or "errno 512" for what libc does not know; valid for ever.
+// "ETIMEDOUT", kernel-internal ones such as "ENOTSUPP" too, or "unknown errno"; valid for ever.
 const char *ls_errno_name(int errno_value);
 
 #endif
