@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# pair.sh VERSION BUILD: boots two emulated hosts, linked to each other (10.77.0.1, 10.77.0.2), with our module loaded and the
+# programs of the build folder BUILD in /bin. Each offers a shell (tests/kernel/shell) and its agent's port 7001.
+# Prints one line when both are up:  pair SHELL_A AGENT_A SHELL_B AGENT_B   (ports of 127.0.0.1)
+# Then reads commands, one a line:   cut NAME | heal NAME (the cable), kill NAME (power), end (or end of input)
+# and at the end checks both kernel logs. Exit status 0: both ended well, clean logs.
+set -euo pipefail
+# shellcheck source=guest.sh
+. "$(dirname "${BASH_SOURCE[0]}")/guest.sh"
+[ $# -eq 2 ] || die "usage: pair.sh VERSION BUILD"
+version=$1 build=$(realpath "$2")
+
+module=$("$here/build_module.sh" "$version" | tail -n1)
+initrd=$guest_dir/initrd
+"$here/mkinitrd.sh" "$initrd" "$version" "$module" "/bin/host-shell=$here/shell" \
+  "/bin/lockstep-agent=$build/agent/lockstep-agent" "/bin/lockstep-testvmm=$build/tests/vmm/lockstep-testvmm"
+
+for host in a b; do
+  [ "$host" = a ] && address=10.77.0.1/24 || address=10.77.0.2/24
+  guest_start "$host" "$version" "$initrd" --run /bin/host-shell --env "LOCKSTEP_HOST=$host" \
+    --link "$guest_dir/cable" "$address" --forward 7099 --forward 7001
+done
+for host in a b; do
+  guest_wait_line "$host" '^host ready' 120 >/dev/null
+done
+echo "pair $(guest_port a 7099) $(guest_port a 7001) $(guest_port b 7099) $(guest_port b 7001)"
+
+declare -A killed=()
+while read -r command host; do
+  case $command in
+    cut) guest_qmp "$host" set_link '{"name":"link0","up":false}' >/dev/null ;;
+    heal) guest_qmp "$host" set_link '{"name":"link0","up":true}' >/dev/null ;;
+    kill) guest_kill "$host"; killed[$host]=yes ;;
+    end) break ;;
+    *) echo "pair: unknown command $command" >&2 ;;
+  esac
+  echo "done $command $host"
+done
+
+status=0
+for host in a b; do
+  [ -z "${killed[$host]:-}" ] || continue
+  exec {shell}<>"/dev/tcp/127.0.0.1/$(guest_port "$host" 7099)"
+  echo 'echo 0 >/run/end' >&"$shell"
+  guest_wait_end "$host" 60 || status=1
+  guest_check_log "$host" >&2 || status=1
+done
+[ "$status" -eq 0 ] && echo "pair clean"
+exit "$status"

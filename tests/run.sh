@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Builds everything and runs the tests. Ends with one line: N passed, N failed.
+#   --quick   build, unit tests, small simulation: under two minutes
+#   (none)    what CI runs: all but the long repetitions
+#   --full    everything
+#   --only RE suites whose name matches
+# Each suite's output goes to build/logs/SUITE.log; a failed one's end is shown. tests/README.md lists the suites.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 2
+repo=$PWD
+
+mode=ci only=.
+while [ $# -gt 0 ]; do
+  case $1 in
+    --quick) mode=quick ;;
+    --full) mode=full ;;
+    --only) only=${2:?--only wants a pattern}; shift ;;
+    *) sed -n '3,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  esac
+  shift
+done
+export LOCKSTEP_TEST_MODE=$mode
+
+logs=$repo/build/logs
+mkdir -p "$logs"
+passed=0 failed=0
+
+# Adds up what cmocka, pytest and "N passed, N failed" lines say; a run that failed without counting a failure is one.
+count() {
+  awk -v status="$2" '
+    /^\[  PASSED  \] [0-9]+ test/ { p += $4 }
+    /^\[  FAILED  \] .*: [0-9]+ test.*listed below/ { sub(/^.*: /, ""); f += $1 }
+    /^=+ .* in [0-9.]+s/ || /^[0-9]+ passed, [0-9]+ failed$/ {
+      for (i = 2; i <= NF; i++) {
+        if ($i ~ /^passed/) p += $(i - 1)
+        if ($i ~ /^(failed|errors?)/) f += $(i - 1)
+      }
+    }
+    END {
+      if (status != 0 && f == 0) f = 1
+      if (status == 0 && p + f == 0) p = 1
+      print p + 0, f + 0
+    }' "$1"
+}
+
+# suite NAME COMMAND...
+suite() {
+  local name=$1 begin=$SECONDS status=0 p f
+  shift
+  [[ $name =~ $only ]] || return 0
+  printf '%-24s' "$name"
+  "$@" >"$logs/$name.log" 2>&1 </dev/null || status=$?
+  read -r p f < <(count "$logs/$name.log" "$status")
+  passed=$((passed + p)) failed=$((failed + f))
+  printf '%5d passed %4d failed %5d s\n' "$p" "$f" $((SECONDS - begin))
+  if [ "$status" -ne 0 ] || [ "$f" -ne 0 ]; then
+    tail -n 60 "$logs/$name.log" | sed 's/^/    /'
+    return 1
+  fi
+}
+
+# build DIR [CMAKE OPTION...]
+build() {
+  local dir=$1
+  shift
+  cmake -S . -B "$dir" -G Ninja "$@" >"$logs/cmake.log" 2>&1 || { cat "$logs/cmake.log"; return 1; }
+  ninja -C "$dir"
+}
+
+finish() {
+  echo "$passed passed, $failed failed"
+  [ "$failed" -eq 0 ]
+  exit
+}
+
+# Every test program of a build, one after the other.
+unit() {
+  local status=0 test
+  for test in "$1"/tests/unit/test_*; do
+    [ -f "$test" ] && [ -x "$test" ] || continue
+    echo "# $test"
+    "$test" || { status=1; echo "# $test: exit $?"; }
+  done
+  return $status
+}
+
+integration() {
+  local dir=$1
+  shift
+  LOCKSTEP_BUILD=$dir /usr/bin/python3 -m pytest -q -p no:cacheprovider -W ignore::DeprecationWarning "$@"
+}
+
+./deploy/setup.sh || exit 1
+
+suite layers tests/layers.sh
+suite build build "$repo/build" || finish
+suite unit unit "$repo/build"
+[ $mode != quick ] || finish
+
+suite build-controls build "$repo/build-controls" -DLOCKSTEP_CONTROLS=ON || finish
+suite integration integration "$repo/build-controls" tests/integration
+for kind in address,undefined thread; do
+  dir=$repo/build-${kind%%,*}
+  suite "build-${kind%%,*}" build "$dir" -DLOCKSTEP_CONTROLS=ON -DLOCKSTEP_SANITIZE=$kind || continue
+  suite "unit-${kind%%,*}" unit "$dir"
+  suite "integration-${kind%%,*}" integration "$dir" tests/integration
+done
+suite kernel tests/kernel/run.sh
+finish
