@@ -10,7 +10,7 @@ set -euo pipefail
 version=${1:?usage: build_module.sh VERSION [DIR]}
 source=$(realpath "${2:-$repo/kmod}")
 [ -e "$source/Kbuild" ] || [ -e "$source/Makefile" ] || die "$source has neither Kbuild nor Makefile"
-kernel=$("$here/fetch.sh" "$version" | head -n1)
+kernel=$("$here/fetch.sh" "$version" | sed -n 1p)
 builds=$kernel/modules-built
 
 content_hash() {

@@ -32,11 +32,11 @@ private_apt() {
 # the system's sources into private lists first.
 archive_uri() {
   local query=(indextargets --format "\$(REPO_URI)" "Created-By: Packages" "Codename: bookworm") uri
-  uri=$(apt-get "${query[@]}" | head -n1)
+  uri=$(apt-get "${query[@]}" | sed -n 1p)
   if [ -z "$uri" ]; then
     local lists=(-o Dir::State::lists="$apt_home/system-lists" -o Dir::Cache="$apt_home/cache" -o APT::Sandbox::User=root)
     apt-get -q "${lists[@]}" update >>"$log" 2>&1 || true
-    uri=$(apt-get "${lists[@]}" "${query[@]}" | head -n1)
+    uri=$(apt-get "${lists[@]}" "${query[@]}" | sed -n 1p)
   fi
   [ -n "$uri" ] || die "the system's apt names no Debian 12 (bookworm) archive; check /etc/apt and the network"
   echo "$uri"

@@ -8,14 +8,15 @@
 #   --run PROGRAM          in the guest (lockstep.run; a shell script or program)
 #   --env NAME=VALUE       for PROGRAM, no blanks
 #   --share DIR            appears as /host
-#   --link SOCKET ADDRESS  a cable to the other guest that names the same SOCKET; ADDRESS as 10.77.0.1/24
+#   --link SOCKET ADDRESS  a cable to the other guest that names the same SOCKET; ADDRESS as 10.77.0.1/24. The second to be
+#                          started may die and be started again; when the first dies, start both again
 #   --forward PORT         the guest's PORT becomes reachable at 127.0.0.1, see guest_port
 #   --cpus N  --memory MIB (2, 768)   --append WORD (kernel command line)   --qemu ARGUMENT
 # guest_port NAME PORT                 the port of 127.0.0.1 that leads to PORT in the guest
 # guest_wait_line NAME REGEX SECONDS   prints the first console line that matches; fails when time or guest end first
 # guest_wait_end NAME SECONDS          returns the status of PROGRAM; 124: time was up (the guest is killed), 125: died
 # guest_check_log NAME                 fails, and prints what it found, unless the kernel log is clean
-# guest_qmp NAME COMMAND [ARGUMENTS]   one QMP command; prints the answer. {"name":"link0","up":false} for set_link
+# guest_qmp NAME COMMAND [ARGUMENTS]   one QMP command; prints the answer. As set_link {"name":"link0","up":false}
 # guest_kill NAME                      as a power cut
 # guest_pid, guest_console, guest_kernel_log NAME
 #
@@ -30,7 +31,7 @@ if [ -z "${guest_dir:-}" ]; then
   guest_dir=$(mktemp -d)
   guest_dir_is_ours=yes
 fi
-declare -A guest_pids guest_controls guest_ends
+declare -A guest_pids guest_controls guest_ends guest_listeners
 
 guest_pid() { echo "${guest_pids[$1]}"; }
 guest_console() { echo "$guest_dir/$1.console"; }
@@ -39,8 +40,8 @@ guest_kernel_log() { echo "$guest_dir/$1.kernel"; }
 guest_start() {
   local name=$1 version=$2 initrd=$3 kernel
   shift 3
-  kernel=$("$here/fetch.sh" "$version" | head -n1)
-  local cpus=2 memory=768 addresses='' words=() devices=() forwards='' nics=0
+  kernel=$("$here/fetch.sh" "$version" | sed -n 1p)
+  local cpus=2 memory=768 addresses='' words=() devices=() forwards='' nics=0 cable
   while [ $# -gt 0 ]; do
     case $1 in
       --run) words+=("lockstep.run=$2") ;;
@@ -51,7 +52,8 @@ guest_start() {
       --forward) forwards+=",hostfwd=tcp:127.0.0.1:0-:$2" ;;
       --share) devices+=(-virtfs "local,path=$2,mount_tag=host,security_model=none,multidevs=remap") ;;
       --link)
-        devices+=(-netdev "$(_guest_cable "$nics" "$2")" -device "$(_guest_nic "$nics" "$name")")
+        _guest_cable "$nics" "$2" "$name"
+        devices+=(-netdev "$cable" -device "$(_guest_nic "$nics" "$name")")
         addresses+=,$3
         nics=$((nics + 1))
         shift
@@ -67,7 +69,8 @@ guest_start() {
   words+=(console=ttyS0 loglevel=7 panic=-1 oops=panic "lockstep.addr=${addresses#,}")
 
   local files=$guest_dir/$name
-  rm -f "$files".*
+  _guest_forget "$name"
+  rm -f "$files".{kernel,console,qmp,qemu,qmp-in,alive}
   mkfifo "$files.qmp-in" "$files.alive"
   : >"$files.qmp"
   exec {guest_controls[$name]}<>"$files.qmp-in"
@@ -83,17 +86,26 @@ guest_start() {
   guest_qmp "$name" qmp_capabilities >/dev/null || die "guest $name does not start: $(cat "$files.qemu")"
 }
 
-# Whoever comes first listens.
+# Whoever comes first listens. Names the answer in $cable.
 _guest_cable() {
-  if [ -S "$2" ]; then
-    echo "stream,id=link$1,server=off,addr.type=unix,addr.path=$2"
+  local listener=${guest_listeners[$2]:-}
+  if [ -n "$listener" ] && kill -0 "${guest_pids[$listener]}" 2>/dev/null; then
+    cable="stream,id=link$1,server=off,addr.type=unix,addr.path=$2"
   else
-    echo "stream,id=link$1,server=on,addr.type=unix,addr.path=$2"
+    guest_listeners[$2]=$3
+    cable="stream,id=link$1,server=on,addr.type=unix,addr.path=$2"
   fi
 }
 
 _guest_nic() {
   echo "virtio-net-pci,netdev=link$1,romfile=,mac=52:54:$(md5sum <<<"$2 $1" | sed 's/\(..\)\(..\)\(..\)\(..\).*/\1:\2:\3:\4/')"
+}
+
+_guest_forget() {
+  [ -n "${guest_pids[$1]:-}" ] || return 0
+  guest_kill "$1"
+  exec {guest_controls[$1]}>&- {guest_ends[$1]}<&-
+  unset "guest_pids[$1]"
 }
 
 # Answers carry the id of their command, so that they are told from events.
@@ -170,7 +182,7 @@ guest_check_log() {
 guest_cleanup() {
   local name
   for name in "${!guest_pids[@]}"; do
-    [ "${guest_pids[$name]}" = "" ] || guest_kill "$name"
+    guest_kill "$name"
   done
   [ -z "${guest_dir_is_ours:-}" ] || rm -rf "$guest_dir"
 }

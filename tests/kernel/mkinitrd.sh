@@ -12,7 +12,7 @@ set -euo pipefail
 out=$1 version=$2
 shift 2
 stock_modules=(virtio_net 9pnet_virtio 9p vfio vfio_iommu_type1 mdev)
-kernel=$("$here/fetch.sh" "$version" | head -n1)
+kernel=$("$here/fetch.sh" "$version" | sed -n 1p)
 release=$(cat "$kernel/release")
 
 root=$(mktemp -d)

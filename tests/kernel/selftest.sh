@@ -76,6 +76,10 @@ pair() {
   local name
   start_host left 10.77.0.1 10.77.0.2 right
   start_host right 10.77.0.2 10.77.0.1 left
+  guest_wait_line right '^listening' 120 >/dev/null
+  guest_kill right
+  start_host right 10.77.0.2 10.77.0.1 left
+  say "one has lost power and starts again"
   for name in left right; do
     guest_wait_line "$name" '^listening' 120 >/dev/null
     expect "answer of $name" "$name heard: hello from here" \
