@@ -45,7 +45,7 @@ struct ls_rpc_method {
 struct ls_rpc_server_options {
 	size_t max_message;	  /* bytes of one request; 4 MiB */
 	size_t max_receiving;	  /* bytes of all unfinished requests together; 64 MiB */
-	size_t max_queued;	  /* unsent bytes of one call; 16 MiB */
+	size_t max_queued;	  /* unsent bytes of one call, when messages wait; 4 MiB */
 	unsigned max_connections; /* more are closed at once; 256 */
 	unsigned max_calls;	  /* running calls of one connection; 256 */
 	unsigned handshake_ms;	  /* until a peer has spoken HTTP/2; 10 000 */
@@ -139,7 +139,10 @@ void ls_rpc_reply(struct ls_rpc_call *call, const void *bytes, size_t len);
 
 /* ---- client ---- */
 
-/* A peer's address, and at most one connection for new calls; connects when needed. */
+/*
+ * A peer's address, and at most one connection for new calls; connects when
+ * needed. An open connection keeps uv_run() going: destroy the channel at the end.
+ */
 struct ls_rpc_channel;
 struct ls_rpc_request;
 
@@ -166,7 +169,7 @@ struct ls_rpc_result {
 	const char *trailer;	/* name of the binary trailer, NULL when there was none */
 	const void *trailer_bytes;
 	size_t trailer_len;
-	bool sent; /* false: no byte of the request went out, so the peer cannot have acted on it */
+	bool sent; /* false: the peer cannot have acted on the request */
 };
 
 typedef void (*ls_rpc_on_message)(void *user, const void *bytes, size_t len);
@@ -180,7 +183,8 @@ typedef void (*ls_rpc_on_reply)(void *user, const struct ls_rpc_result *result,
  * deadline_ms, from now, is at least 1 and covers connecting too: the request
  * ends with DEADLINE_EXCEEDED then at the latest. No callback runs inside
  * these two. ret_request (may be NULL) is valid until the end callback; on
- * failure (-EINVAL, -ENOMEM) no callback ever runs.
+ * failure (-EINVAL, -ENOMEM; -ESHUTDOWN while the channel is being destroyed)
+ * no callback ever runs.
  */
 int ls_rpc_unary(struct ls_rpc_channel *channel, const char *path, const void *bytes, size_t len,
 		 uint64_t deadline_ms, ls_rpc_on_reply on_reply, void *user,

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "proto/rpc/status.h"
+
+static const char *const names[] = {
+	[LS_RPC_OK] = "OK",
+	[LS_RPC_CANCELLED] = "CANCELLED",
+	[LS_RPC_UNKNOWN] = "UNKNOWN",
+	[LS_RPC_INVALID_ARGUMENT] = "INVALID_ARGUMENT",
+	[LS_RPC_DEADLINE_EXCEEDED] = "DEADLINE_EXCEEDED",
+	[LS_RPC_NOT_FOUND] = "NOT_FOUND",
+	[LS_RPC_ALREADY_EXISTS] = "ALREADY_EXISTS",
+	[LS_RPC_PERMISSION_DENIED] = "PERMISSION_DENIED",
+	[LS_RPC_RESOURCE_EXHAUSTED] = "RESOURCE_EXHAUSTED",
+	[LS_RPC_FAILED_PRECONDITION] = "FAILED_PRECONDITION",
+	[LS_RPC_ABORTED] = "ABORTED",
+	[LS_RPC_OUT_OF_RANGE] = "OUT_OF_RANGE",
+	[LS_RPC_UNIMPLEMENTED] = "UNIMPLEMENTED",
+	[LS_RPC_INTERNAL] = "INTERNAL",
+	[LS_RPC_UNAVAILABLE] = "UNAVAILABLE",
+	[LS_RPC_DATA_LOSS] = "DATA_LOSS",
+	[LS_RPC_UNAUTHENTICATED] = "UNAUTHENTICATED",
+};
+
+const char *ls_rpc_status_name(enum ls_rpc_status status)
+{
+	if ((unsigned)status >= sizeof(names) / sizeof(names[0]))
+		return names[LS_RPC_UNKNOWN];
+	return names[status];
+}
