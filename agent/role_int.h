@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shared by role*.c only.
+#ifndef LS_AGENT_ROLE_INT_H
+#define LS_AGENT_ROLE_INT_H
+
+#include "agent/role.h"
+
+enum phase {
+	PHASE_FORWARD,
+	PHASE_DRAIN,   // unwind decided: its word is being persisted, jobs come to their end
+	PHASE_UNWIND,
+	PHASE_CLOSING, // track walked: devices are closed, the VMM is told
+	PHASE_OVER
+};
+
+struct role_device {
+	int state;             // as last told; -1: unknown
+	bool busy;             // a job is under way
+	enum ls_job_kind job;
+	uint64_t since_ns;
+	bool interrupted;
+	bool wanted;           // the step wants a job of this device
+	enum ls_job_kind wanted_job;
+	bool for_step;         // the job under way is the step's
+	bool stream_waiting, stream_up;
+	bool image_begun, image_done;
+	bool closed;
+	struct ls_image image;
+	struct ls_error error; // its own first
+};
+
+struct ls_role {
+	struct ls_role_params p;
+	uint64_t now;
+	enum ls_word word, persisting;
+	bool mute;
+
+	enum phase phase;
+	bool unwinding;
+	uint64_t drain_ns;
+	const struct ls_track *track;
+	unsigned index;
+	bool begun;            // step `index`
+	uint64_t step_ns;
+	uint32_t granted;
+	struct role_device dev[LS_MAX_DEVICES];
+	uint32_t all;
+
+	bool vmm_busy, vmm_lost, vmm_answered; // answered: the op of the step under way
+	enum ls_vmm_op vmm_op;
+	bool paused;           // asked for, so not known to be running
+	bool resumed, final_done, blobs_sent, ready, told_end;
+
+	bool peer_up, dialling, peer_seen;
+	uint64_t retry_at, peer_by;
+	bool blobs_here, asked, request_here, answer_due, peer_started, peer_aborted;
+	struct ls_role_msg request; // source: the destination's
+
+	struct ls_role_blackout blackout;
+	uint64_t resumed_ns;
+	struct ls_error cause;
+	struct ls_error late;  // the last error that ended it, where that is not the cause
+	enum ls_end how, ended;
+	struct ls_role_actions out;
+};
+
+// role.c
+struct ls_role_action *role_act(struct ls_role *r, enum ls_action_kind kind);
+void role_persist(struct ls_role *r, enum ls_word word);
+void role_end(struct ls_role *r, enum ls_end how, const struct ls_error *error);
+void role_emit_error(struct ls_role *r, const struct ls_error *error);
+void role_send(struct ls_role *r, enum ls_msg_kind kind, bool settle);
+void role_vmm(struct ls_role *r, enum ls_vmm_op op);
+
+// role_walk.c
+void role_advance(struct ls_role *r);
+void role_on_job(struct ls_role *r, unsigned device, const struct ls_job_result *job);
+const struct ls_step *role_step(const struct ls_role *r); // under way, or NULL
+bool role_idle(const struct ls_role *r);                  // no job, no VMM request
+
+// role_unwind.c
+// The unwind, if this side may still choose it alone. Keeps and reports the first cause.
+void role_fail(struct ls_role *r, const struct ls_error *cause);
+void role_return(struct ls_role *r); // source, consented: the destination said ABORTED
+void role_on_vmm_lost(struct ls_role *r);
+void role_on_timer(struct ls_role *r);
+bool role_may_unwind(const struct ls_role *r);
+extern const struct ls_track role_track_dead; // source, its VMM is gone
+
+// role_peer.c
+void role_on_peer_up(struct ls_role *r, const char *ledger_id);
+void role_on_peer_lost(struct ls_role *r, const struct ls_error *error);
+void role_on_peer(struct ls_role *r, const struct ls_role_msg *msg);
+void role_try_consent(struct ls_role *r);
+void role_answer(struct ls_role *r); // a word query that waited for the disk
+void role_reach(struct ls_role *r);  // source, consented, peer lost: dial when it is time
+
+#endif

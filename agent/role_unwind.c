@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// The way back, deadlines, and whatever takes time too long.
+#include "agent/role_int.h"
+
+#include <errno.h>
+
+const struct ls_track role_track_dead = { .n = 1, .step = { { .kind = LS_STEP_RESET, .devices = UINT32_MAX } } };
+
+bool role_may_unwind(const struct ls_role *r)
+{
+	return !r->mute && !r->unwinding && !r->ended && r->persisting == LS_WORD_NONE &&
+	       (r->word == LS_WORD_ACTIVE || r->word == LS_WORD_UNDECIDED);
+}
+
+static void keep_cause(struct ls_role *r, const struct ls_error *cause)
+{
+	if (r->cause.reason || !cause)
+		return;
+	r->cause = *cause;
+	for (unsigned i = 0; i < r->p.schedule.n_devices; i++)
+		if (cause == &r->dev[i].error)
+			return; // told as the device's own
+	role_emit_error(r, &r->cause);
+}
+
+static void turn_back(struct ls_role *r, enum ls_word word)
+{
+	r->unwinding = true;
+	r->phase = PHASE_DRAIN;
+	r->drain_ns = r->now;
+	r->begun = false;
+	for (unsigned i = 0; i < r->p.schedule.n_devices; i++) {
+		struct role_device *d = &r->dev[i];
+		d->wanted = d->stream_waiting = d->stream_up = false;
+		d->interrupted = d->busy;
+		role_act(r, LS_ACT_INTERRUPT)->device = (int)i; // an idle one only loses its stream
+	}
+	role_persist(r, word);
+}
+
+void role_fail(struct ls_role *r, const struct ls_error *cause)
+{
+	bool may = role_may_unwind(r);
+
+	if (may || r->unwinding)
+		keep_cause(r, cause);
+	if (may)
+		turn_back(r, r->p.side == LS_SIDE_SOURCE ? LS_WORD_RETURNING : LS_WORD_ABORTED);
+}
+
+void role_return(struct ls_role *r)
+{
+	if (r->word != LS_WORD_CONSENTED || r->persisting || r->mute || r->unwinding || r->ended)
+		return;
+	r->retry_at = LS_NO_DEADLINE;
+	turn_back(r, LS_WORD_RETURNING);
+}
+
+void role_on_vmm_lost(struct ls_role *r)
+{
+	struct ls_error lost;
+
+	if (r->vmm_lost)
+		return;
+	r->vmm_lost = true;
+	r->vmm_busy = false;
+	r->vmm_answered = true;
+	if (r->phase == PHASE_CLOSING || r->phase == PHASE_OVER || r->resumed)
+		return;
+	ls_fail(&lost, LS_E_VMM_FAILED, 0, "the VMM of %s went away", r->p.vm);
+	if (role_may_unwind(r)) {
+		role_fail(r, &lost);
+	} else if (r->p.side == LS_SIDE_SOURCE && r->phase == PHASE_UNWIND) {
+		keep_cause(r, &lost);
+		r->phase = PHASE_DRAIN; // what is under way ends, then all is reset
+		r->begun = false;
+		for (unsigned i = 0; i < r->p.schedule.n_devices; i++)
+			r->dev[i].wanted = false;
+	}
+}
+
+// A kernel call that does not return cannot be killed: whoever waits for it says so and stops there.
+static uint64_t stuck_at(const struct ls_role *r, const struct role_device *d)
+{
+	bool arc = d->job == LS_JOB_ARC || d->job == LS_JOB_RESET;
+
+	if (!d->busy || r->ended || !r->p.stuck_ns)
+		return LS_NO_DEADLINE;
+	if (arc)
+		return d->since_ns + r->p.stuck_ns;
+	if (r->phase == PHASE_DRAIN || d->job == LS_JOB_CLOSE)
+		return (d->since_ns > r->drain_ns ? d->since_ns : r->drain_ns) + r->p.stuck_ns;
+	return LS_NO_DEADLINE;
+}
+
+static uint64_t blackout_by(const struct ls_role *r)
+{
+	if (r->p.side != LS_SIDE_SOURCE || !r->p.deadline_ns || !r->blackout.pause_ns || !role_may_unwind(r))
+		return LS_NO_DEADLINE;
+	return r->blackout.pause_ns + r->p.deadline_ns;
+}
+
+static void on_stuck(struct ls_role *r, unsigned i)
+{
+	struct role_device *d = &r->dev[i];
+	struct ls_error stuck;
+
+	ls_fail(&stuck, LS_E_ARC_STUCK, ETIMEDOUT,
+		"the kernel has not returned for %llu ms: nothing on this host touches the other devices now",
+		(unsigned long long)((r->now - d->since_ns) / 1000000));
+	ls_error_at(&stuck, ls_role_device_name(r, i), NULL);
+	if (!d->error.reason) {
+		d->error = stuck;
+		role_emit_error(r, &d->error);
+	}
+	if (role_may_unwind(r)) {
+		role_fail(r, &d->error);
+		if (!r->mute && r->persisting)
+			return; // once the word is durable, the drain meets it again
+	}
+	if (r->persisting)
+		return;
+	r->late = stuck;
+	role_end(r, LS_END_OPERATOR, &r->late);
+}
+
+void role_on_timer(struct ls_role *r)
+{
+	struct ls_error late;
+
+	if (r->now >= blackout_by(r)) {
+		ls_fail(&late, LS_E_DEADLINE, ETIMEDOUT, "the VM has been paused for %llu ms, its limit",
+			(unsigned long long)((r->now - r->blackout.pause_ns) / 1000000));
+		role_fail(r, &late);
+	}
+	if (r->now >= r->peer_by) {
+		r->peer_by = LS_NO_DEADLINE;
+		ls_fail(&late, LS_E_UNAVAILABLE, ETIMEDOUT, "the source has not connected");
+		role_fail(r, &late);
+	}
+	for (unsigned i = 0; i < r->p.schedule.n_devices; i++)
+		if (r->now >= stuck_at(r, &r->dev[i]))
+			on_stuck(r, i);
+	if (r->now >= r->retry_at)
+		role_reach(r);
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+uint64_t ls_role_deadline(const struct ls_role *r)
+{
+	uint64_t at = sooner(blackout_by(r), r->mute ? LS_NO_DEADLINE : sooner(r->peer_by, r->retry_at));
+
+	// While a word is being written nothing can follow from a stuck arc.
+	for (unsigned i = 0; i < r->p.schedule.n_devices && !r->persisting; i++)
+		at = sooner(at, stuck_at(r, &r->dev[i]));
+	return at;
+}
