@@ -80,6 +80,7 @@ guest_start() {
     -kernel "$kernel/vmlinuz" -initrd "$initrd" -append "${words[*]}" "${devices[@]}" \
     <"$files.qmp-in" >"$files.qmp" 2>"$files.qemu" 9>"$files.alive" &
   guest_pids[$name]=$!
+  disown
   # QEMU alone holds the other end: it reads as ended when QEMU does.
   exec {guest_ends[$name]}<"$files.alive"
   rm "$files.qmp-in" "$files.alive"
@@ -89,7 +90,7 @@ guest_start() {
 # Whoever comes first listens. Names the answer in $cable.
 _guest_cable() {
   local listener=${guest_listeners[$2]:-}
-  if [ -n "$listener" ] && kill -0 "${guest_pids[$listener]}" 2>/dev/null; then
+  if [ -n "$listener" ] && _guest_alive "$listener"; then
     cable="stream,id=link$1,server=off,addr.type=unix,addr.path=$2"
   else
     guest_listeners[$2]=$3
@@ -112,7 +113,7 @@ _guest_forget() {
 guest_qmp() {
   local name=$1 id=$RANDOM$RANDOM answer
   echo "{\"execute\":\"$2\",\"arguments\":${3:-{\}},\"id\":\"$id\"}" >&"${guest_controls[$name]}"
-  answer=$(_guest_follow "$name" "$guest_dir/$name.qmp" "\"id\": \"$id\"" 60)
+  answer=$(_guest_follow "$name" "$guest_dir/$name.qmp" "\"id\": \"$id\"" 60) || return
   echo "$answer"
   [[ $answer != *'"error":'* ]]
 }
@@ -152,8 +153,14 @@ guest_wait_end() {
 }
 
 guest_kill() {
-  kill -KILL "${guest_pids[$1]}" 2>/dev/null || true
-  wait "${guest_pids[$1]}" 2>/dev/null || true
+  _guest_alive "$1" || return 0
+  kill -KILL "${guest_pids[$1]}"
+  read -r -u "${guest_ends[$1]}" _ || true
+}
+
+# Asks the pipe, not the process id, which may belong to somebody else by now.
+_guest_alive() {
+  ! read -r -t 0 -u "${guest_ends[$1]}" _
 }
 
 _guest_trouble='WARNING:|BUG:|Oops|Call Trace|Kernel panic|refcount_t|general protection|KASAN|UBSAN|KCSAN|kmemleak: [0-9]+ new'

@@ -11,7 +11,7 @@ set -euo pipefail
 [ $# -ge 2 ] || die "usage: mkinitrd.sh OUT VERSION [FILE.ko | GUEST_PATH=FILE | DIR]..."
 out=$1 version=$2
 shift 2
-stock_modules=(virtio_net 9pnet_virtio 9p vfio vfio_iommu_type1 mdev)
+stock_modules=(virtio_pci virtio_net 9pnet_virtio 9p vfio vfio_iommu_type1 mdev)
 kernel=$("$here/fetch.sh" "$version" | sed -n 1p)
 release=$(cat "$kernel/release")
 
