@@ -366,6 +366,7 @@ uint64_t lsm_image_size(const struct lsm_dev *d);
 
 struct lsm_save {
 	struct lsm_dev *d;
+	uint32_t epoch;
 	bool final;		/* the device is stopped: to the end */
 	bool header_sent, initial_sent, ended;
 	bool pass;		/* a sweep over the pages is under way */
@@ -392,8 +393,9 @@ void lsm_save_end(struct lsm_save *s);
 /*
  * Stages bytes if none are. > 0: that many wait at s->buf + s->pos; take some
  * and call lsm_save_consume(). 0: end of state. ENOMSG: nothing for now (only
- * while pre-copying; a new round begins after lsm_save_info()). Staged bytes
- * may be copied out, and consumed, without the lock.
+ * while pre-copying; a new round begins after lsm_save_info()). ENODEV: the
+ * device was reset. Staged bytes may be copied out, and consumed, without the
+ * lock.
  */
 int lsm_save_fill(struct lsm_save *s);
 void lsm_save_consume(struct lsm_save *s, uint32_t n);

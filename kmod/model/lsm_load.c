@@ -104,11 +104,11 @@ static bool lsm_regs_ok(const struct lsm_regs *r)
 	    r->status & ~(uint64_t)LSM_STATUS_HALTED || r->ring_base % 8 ||
 	    r->ring_size > LSM_RING_MAX || r->last_error > LSM_NO_MEMORY ||
 	    (r->ring_size ? r->head >= r->ring_size : r->head != 0) ||
-	    !r->stamp || r->doorbell > UINT32_MAX || r->consumer > UINT32_MAX ||
-	    r->errors > UINT32_MAX)
+	    !r->stamp || r->doorbell > 0xffffffffull || r->consumer > 0xffffffffull ||
+	    r->errors > 0xffffffffull)
 		return false;
 	for (i = 0; i < LSM_VECTORS; i++)
-		if (r->irq_count[i] > UINT32_MAX)
+		if (r->irq_count[i] > 0xffffffffull)
 			return false;
 	for (i = 0; i < LSM_SLOTS; i++)
 		if (!r->tx_seq[i] || !r->rx_seq[i] || r->rx_gap[i] >= r->rx_seq[i])
@@ -216,7 +216,7 @@ int lsm_load_feed(struct lsm_load *l, const void *buf, size_t len)
 		}
 		if (n > len)
 			n = (uint32_t)len;
-		if (n > UINT64_MAX - l->total) {
+		if (l->total + n < l->total) {
 			l->error = -E2BIG;
 			break;
 		}

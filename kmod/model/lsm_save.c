@@ -56,6 +56,7 @@ int lsm_save_begin(struct lsm_save *s, struct lsm_dev *d, bool precopy)
 		lsm_bit_set(s->initial, i);
 	}
 	s->n_initial = s->n_dirty;
+	s->epoch = d->epoch;
 	s->final = !precopy;
 	s->armed = true;
 	d->save = s;
@@ -217,6 +218,8 @@ int lsm_save_fill(struct lsm_save *s)
 	/* Room for a ROUND and a PAGE, or for REGS and END. */
 	const uint32_t room = LSM_RECORD_PAGE + LSM_RECORD_HEAD;
 
+	if (s->epoch != s->d->epoch)
+		return -ENODEV;
 	if (s->pos < s->len)
 		return (int)(s->len - s->pos);
 	s->pos = s->len = 0;

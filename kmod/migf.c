@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* data_fd: an anonymous stream over a saving or a resuming session. */
+#include <linux/anon_inodes.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "lsv.h"
+
+/* A throttled call moves at most this share of a second's worth. */
+#define LSV_THROTTLE_SHARE	20
+
+static size_t throttle_limit(u64 rate, size_t len)
+{
+	if (!rate)
+		return len;
+	return min_t(u64, len, max_t(u64, div_u64(rate, LSV_THROTTLE_SHARE), 1));
+}
+
+/* Waits, with no lock held, until the session may move bytes again. */
+static int throttle_wait(struct lsv_migf *migf, u64 rate)
+{
+	u64 now = ktime_get_ns(), next = READ_ONCE(migf->next_ns);
+
+	if (!rate || next <= now)
+		return 0;
+	if (wait_event_interruptible_timeout(migf->wq, READ_ONCE(migf->disabled),
+					     nsecs_to_jiffies(next - now) + 1) < 0)
+		return -EINTR;
+	return 0;
+}
+
+static void throttle_account(struct lsv_migf *migf, u64 rate, size_t n)
+{
+	u64 now = ktime_get_ns();
+
+	if (rate)
+		migf->next_ns = max(now, migf->next_ns) +
+				div64_u64((u64)n * NSEC_PER_SEC, rate);
+}
+
+static ssize_t read_staged(struct lsv_migf *migf, char __user *buf, size_t len)
+{
+	struct lsm_save *s = &migf->save;
+	struct lsv_vf *vf = migf->vf;
+	size_t done = 0;
+	int n = 0;
+
+	while (done < len) {
+		mutex_lock(&vf->lock);
+		n = lsm_save_fill(s);
+		mutex_unlock(&vf->lock);
+		if (n <= 0)
+			break;
+		n = min_t(size_t, n, len - done);
+		if (copy_to_user(buf + done, s->buf + s->pos, n)) {
+			n = -EFAULT;
+			break;
+		}
+		lsm_save_consume(s, n);
+		done += n;
+		if (fatal_signal_pending(current))
+			break;
+		cond_resched();
+	}
+	if (n == -ENOMSG && READ_ONCE(vf->dbg.quirks) & LSV_QUIRK_READ_ZERO)
+		n = 0;
+	return done ? done : min(n, 0);
+}
+
+static ssize_t migf_read(struct file *filp, char __user *buf, size_t len, loff_t *pos)
+{
+	struct lsv_migf *migf = filp->private_data;
+	ssize_t ret;
+	u64 rate = 0;
+
+	if (pos)
+		return -ESPIPE;
+
+	mutex_lock(&migf->lock);
+	if (!migf->disabled)
+		rate = READ_ONCE(migf->vf->dbg.save_rate);
+	mutex_unlock(&migf->lock);
+	ret = throttle_wait(migf, rate);
+	if (ret)
+		return ret;
+
+	mutex_lock(&migf->lock);
+	ret = -ENODEV;
+	if (!migf->disabled) {
+		ret = read_staged(migf, buf, throttle_limit(rate, len));
+		if (ret > 0)
+			throttle_account(migf, rate, ret);
+	}
+	mutex_unlock(&migf->lock);
+	return ret;
+}
+
+static ssize_t write_fed(struct lsv_migf *migf, const char __user *buf, size_t len)
+{
+	size_t done = 0;
+	int ret;
+
+	while (done < len) {
+		size_t n = min_t(size_t, len - done, PAGE_SIZE);
+
+		if (copy_from_user(migf->bounce, buf + done, n))
+			return done ? done : -EFAULT;
+		ret = lsm_load_feed(&migf->load, migf->bounce, n);
+		if (ret)
+			return ret;
+		done += n;
+		if (fatal_signal_pending(current))
+			break;
+		cond_resched();
+	}
+	return done;
+}
+
+static ssize_t migf_write(struct file *filp, const char __user *buf, size_t len,
+			  loff_t *pos)
+{
+	struct lsv_migf *migf = filp->private_data;
+	ssize_t ret;
+	u64 rate = 0;
+
+	if (pos)
+		return -ESPIPE;
+
+	mutex_lock(&migf->lock);
+	if (!migf->disabled)
+		rate = READ_ONCE(migf->vf->dbg.load_rate);
+	mutex_unlock(&migf->lock);
+	ret = throttle_wait(migf, rate);
+	if (ret)
+		return ret;
+
+	mutex_lock(&migf->lock);
+	ret = -ENODEV;
+	if (!migf->disabled) {
+		ret = write_fed(migf, buf, throttle_limit(rate, len));
+		if (ret > 0)
+			throttle_account(migf, rate, ret);
+	}
+	mutex_unlock(&migf->lock);
+	return ret;
+}
+
+#if LSV_HAVE_PRE_COPY
+static long migf_precopy_info(struct lsv_migf *migf, unsigned long arg)
+{
+	unsigned long minsz = offsetofend(struct vfio_precopy_info, dirty_bytes);
+	struct vfio_precopy_info info;
+	uint64_t initial, dirty;
+	int ret = -ENODEV;
+
+	if (copy_from_user(&info, (void __user *)arg, minsz))
+		return -EFAULT;
+	if (info.argsz < minsz)
+		return -EINVAL;
+
+	mutex_lock(&migf->lock);
+	if (!migf->disabled) {
+		mutex_lock(&migf->vf->lock);
+		ret = lsm_save_info(&migf->save, &initial, &dirty);
+		mutex_unlock(&migf->vf->lock);
+	}
+	mutex_unlock(&migf->lock);
+	if (ret)
+		return ret;
+
+	info.flags = 0;
+	info.initial_bytes = initial;
+	info.dirty_bytes = dirty;
+	return copy_to_user((void __user *)arg, &info, minsz) ? -EFAULT : 0;
+}
+#endif
+
+static long migf_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
+{
+#if LSV_HAVE_PRE_COPY
+	if (cmd == VFIO_MIG_GET_PRECOPY_INFO)
+		return migf_precopy_info(filp->private_data, arg);
+#endif
+	return -ENOTTY;
+}
+
+/* The function dropped its reference when it disabled the session. */
+static int migf_release(struct inode *inode, struct file *filp)
+{
+	struct lsv_migf *migf = filp->private_data;
+
+	mutex_destroy(&migf->lock);
+	kfree(migf->bounce);
+	kfree(migf);
+	return 0;
+}
+
+static const struct file_operations save_fops = {
+	.owner = THIS_MODULE,
+	.read = migf_read,
+	.unlocked_ioctl = migf_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+	.release = migf_release,
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+	.llseek = no_llseek,
+#endif
+};
+
+static const struct file_operations resume_fops = {
+	.owner = THIS_MODULE,
+	.write = migf_write,
+	.release = migf_release,
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+	.llseek = no_llseek,
+#endif
+};
+
+static struct lsv_migf *migf_alloc(struct lsv_vf *vf,
+				   const struct file_operations *fops, int flags)
+{
+	struct lsv_migf *migf = kzalloc(sizeof(*migf), GFP_KERNEL_ACCOUNT);
+
+	if (!migf)
+		return ERR_PTR(-ENOMEM);
+	mutex_init(&migf->lock);
+	init_waitqueue_head(&migf->wq);
+	migf->vf = vf;
+	migf->bounce = kmalloc(PAGE_SIZE, GFP_KERNEL_ACCOUNT);
+	migf->filp = migf->bounce ?
+		anon_inode_getfile("lockstep_mig", fops, migf, flags) :
+		ERR_PTR(-ENOMEM);
+	if (IS_ERR(migf->filp)) {
+		int ret = PTR_ERR(migf->filp);
+
+		kfree(migf->bounce);
+		kfree(migf);
+		return ERR_PTR(ret);
+	}
+	stream_open(migf->filp->f_inode, migf->filp);
+	return migf;
+}
+
+struct lsv_migf *lsv_migf_save(struct lsv_vf *vf, bool precopy)
+{
+	struct lsv_migf *migf = migf_alloc(vf, &save_fops, O_RDONLY);
+	int ret;
+
+	if (IS_ERR(migf))
+		return migf;
+	ret = lsv_cmd_save(vf, &migf->save, precopy);
+	if (ret) {
+		migf->disabled = true;
+		fput(migf->filp);
+		return ERR_PTR(ret);
+	}
+	return migf;
+}
+
+struct lsv_migf *lsv_migf_resume(struct lsv_vf *vf)
+{
+	struct lsv_migf *migf = migf_alloc(vf, &resume_fops, O_WRONLY);
+	int ret;
+
+	if (IS_ERR(migf))
+		return migf;
+	ret = lsm_load_begin(&migf->load, &vf->model);
+	if (ret) {
+		migf->disabled = true;
+		fput(migf->filp);
+		return ERR_PTR(ret);
+	}
+	return migf;
+}
+
+static void migf_disable(struct lsv_migf *migf, bool saving)
+{
+	struct lsv_vf *vf = migf->vf;
+
+	/* A throttled reader must not hold up whoever ends the session. */
+	WRITE_ONCE(migf->disabled, true);
+	wake_up_all(&migf->wq);
+
+	mutex_lock(&migf->lock);
+	mutex_lock(&vf->lock);
+	if (saving)
+		lsm_save_end(&migf->save);
+	else
+		lsm_load_end(&migf->load);
+	mutex_unlock(&vf->lock);
+	mutex_unlock(&migf->lock);
+	fput(migf->filp);
+}
+
+void lsv_disable_fds(struct lsv_vf *vf)
+{
+	lockdep_assert_held(&vf->state_mutex);
+	if (vf->saving)
+		migf_disable(vf->saving, true);
+	if (vf->resuming)
+		migf_disable(vf->resuming, false);
+	vf->saving = vf->resuming = NULL;
+}
