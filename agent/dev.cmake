@@ -10,3 +10,7 @@ add_executable(lockstep-simhost ${dev}/sim/simhost.c ${dev}/sim/simwire.c ${dev}
                ${dev}/sim/simconfig.c ${dev}/sim/simarc.c ${dev}/sim/simsession.c ${dev}/sim/simserve.c
                ${dev}/sim/simdebug.c)
 target_link_libraries(lockstep-simhost PRIVATE ls_sim_client lsm ls_common Threads::Threads)
+
+add_library(ls_agent_dev STATIC ${dev}/provider.c ${dev}/vfio.c ${dev}/vfio_open.c ${dev}/vfio_sysfs.c ${dev}/sim/sim.c)
+target_link_libraries(ls_agent_dev PUBLIC ls_sim_client ls_common ls_proto ls_wire PkgConfig::UV PkgConfig::NUMA
+                      PkgConfig::XXHASH)

@@ -193,7 +193,7 @@ static int reply_recv(struct ls_sim_call *k, const struct channel *c, struct ls_
 
 int ls_sim_call(struct ls_sim_call *k)
 {
-	struct channel *c;
+	struct channel *c = NULL;
 	int r = channel_get(&c);
 	if (r < 0)
 		return r;
