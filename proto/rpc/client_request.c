@@ -20,12 +20,17 @@ static ssize_t pull(nghttp2_session *session, int32_t stream_id, uint8_t *buffer
 	return (ssize_t)pulled;
 }
 
-int ls_request_submit(struct ls_rpc_request *request)
+static void time_left(const struct ls_rpc_request *request, char timeout[LS_GRPC_TIMEOUT_SIZE])
+{
+	uint64_t now = uv_now(request->conn->h2.loop);
+
+	ls_grpc_timeout_format(request->deadline > now ? request->deadline - now : 1, timeout);
+}
+
+static int submit(struct ls_rpc_request *request, const char *timeout)
 {
 	struct peer_conn *conn = request->conn;
-	uint64_t now = uv_now(conn->h2.loop);
 	nghttp2_data_provider provider = { .read_callback = pull };
-	char timeout[LS_GRPC_TIMEOUT_SIZE];
 	const nghttp2_nv nv[] = {
 		ls_h2_field(":method", "POST"),
 		ls_h2_field(":scheme", "http"),
@@ -40,7 +45,6 @@ int ls_request_submit(struct ls_rpc_request *request)
 	};
 	int32_t stream_id;
 
-	ls_grpc_timeout_format(request->deadline > now ? request->deadline - now : 1, timeout);
 	stream_id = nghttp2_submit_request(conn->h2.session, NULL, nv, sizeof(nv) / sizeof(nv[0]),
 					   &provider, request);
 	if (stream_id < 0)
@@ -48,6 +52,14 @@ int ls_request_submit(struct ls_rpc_request *request)
 	request->submitted = true;
 	request->stream_id = stream_id;
 	return 0;
+}
+
+int ls_request_submit(struct ls_rpc_request *request)
+{
+	char timeout[LS_GRPC_TIMEOUT_SIZE];
+
+	time_left(request, timeout);
+	return submit(request, timeout);
 }
 
 void ls_request_free(struct ls_rpc_request *request)
