@@ -96,6 +96,7 @@ static void on_persisted(struct ls_role *r, enum ls_word word, int status)
 		ls_fail(&r->late, LS_E_LEDGER, -status, "cannot write %s: what counts is on the disk, restart to read it",
 			ls_word_name(word));
 		role_emit_error(r, &r->late);
+		role_act(r, LS_ACT_PEER_CLOSE); // silence that the other side can see
 		role_end(r, LS_END_OPERATOR, &r->late);
 		return;
 	}

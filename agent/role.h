@@ -77,7 +77,7 @@ struct ls_role_params {
 	uint64_t deadline_ns;                   // longest blackout; 0: none
 	uint64_t stuck_ns;                      // an arc that takes longer is stuck
 	uint64_t retry_ns;                      // between attempts to reach the peer after consent
-	uint64_t peer_ns;                       // destination: how long the source may take to connect
+	uint64_t peer_ns;                       // destination: how long the source may take to connect, and to consent
 	bool skip_quiesce, final_before_stop;   // break safety on purpose: test builds only
 };
 
@@ -117,6 +117,7 @@ enum ls_action_kind {
 	LS_ACT_INTERRUPT,    // device
 	LS_ACT_VMM,          // op
 	LS_ACT_PEER_CONNECT, // source: dial the control connection
+	LS_ACT_PEER_CLOSE,   // the control connection
 	LS_ACT_PEER_SEND,    // msg; settle; fill in with ls_role_fill()
 	LS_ACT_EMIT_STEP,    // unwind, index, begin_ns, end_ns; device >= 0: one device's share, from_state, errno
 	LS_ACT_EMIT_GATE,    // gate

@@ -62,6 +62,7 @@ static void on_consent(struct ls_role *r, const struct ls_role_msg *msg)
 
 	if (!role_may_unwind(r) || r->p.side != LS_SIDE_DEST)
 		return;
+	r->peer_by = LS_NO_DEADLINE;
 	if (!step || step->kind != LS_STEP_DECIDE || !r->asked || !r->ready || !all_images(r)) {
 		ls_fail(&err, LS_E_INVALID, EPROTO, "consent came before it was asked for");
 		role_fail(r, &err);
@@ -202,15 +203,17 @@ void role_on_peer_up(struct ls_role *r, const char *ledger_id)
 		role_fail(r, &err);
 		return;
 	}
-	if (r->mute)
+	if (r->mute) {
+		role_act(r, LS_ACT_PEER_CLOSE);
 		return;
+	}
 	if (source && r->word == LS_WORD_CONSENTED && !r->unwinding) {
 		role_send(r, LS_MSG_WORD_QUERY, true);
 		r->retry_at = r->now + r->p.retry_ns;
 	}
 	if (!source && r->word == LS_WORD_STARTED)
 		role_send(r, LS_MSG_STARTED, false);
-	if (r->unwinding && !r->persisting)
+	if (r->word == LS_WORD_RETURNING || r->word == LS_WORD_RETURNED || r->word == LS_WORD_ABORTED)
 		role_send(r, LS_MSG_ABORT, false);
 }
 

@@ -135,7 +135,8 @@ void role_on_timer(struct ls_role *r)
 	}
 	if (r->now >= r->peer_by) {
 		r->peer_by = LS_NO_DEADLINE;
-		ls_fail(&late, LS_E_UNAVAILABLE, ETIMEDOUT, "the source has not connected");
+		ls_fail(&late, LS_E_UNAVAILABLE, ETIMEDOUT, "the source %s",
+			r->asked ? "does not answer the request for consent" : "has not connected");
 		role_fail(r, &late);
 	}
 	for (unsigned i = 0; i < r->p.schedule.n_devices; i++)

@@ -142,6 +142,8 @@ static void begin_step(struct ls_role *r)
 	case LS_STEP_DECIDE:
 		role_send(r, LS_MSG_CONSENT_REQUEST, false);
 		r->asked = true;
+		if (r->p.peer_ns)
+			r->peer_by = r->now + r->p.peer_ns;
 		break;
 	case LS_STEP_VMM_RESUME:
 		if ((r->paused || r->p.side == LS_SIDE_DEST) && !r->vmm_lost)

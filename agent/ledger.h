@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// The agent's memory of who may run which VM: SQLite, synced before anything is acknowledged, on a
+// thread of its own. Words are write-once; the database itself refuses to take one back, and a
+// second open migration of a VM (rule 7).
+#ifndef LS_AGENT_LEDGER_H
+#define LS_AGENT_LEDGER_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "agent/role.h"
+
+struct ls_ledger;
+
+struct ls_ledger_record {
+	char migration[LS_NAME_MAX], vm[LS_NAME_MAX];
+	enum ls_side side;
+	enum ls_word word;
+	uint64_t term;                  // 0: none
+	char coordinator[LS_NAME_MAX];
+	uint64_t created_ms;            // Unix time
+	const void *request;            // packed PrepareRequest; NULL if there was none
+	size_t request_len;
+};
+
+// Opens or creates, takes the lock (LEDGER with EBUSY: another agent has it), checks integrity and schema.
+int ls_ledger_open(uv_loop_t *loop, const char *path, struct ls_ledger **ret, struct ls_error *err);
+// Finishes what is queued, without callbacks. NULL is fine. The loop must run once more to let handles go.
+void ls_ledger_free(struct ls_ledger *l);
+
+const char *ls_ledger_id(const struct ls_ledger *l); // 32 hex digits
+void ls_ledger_highest(const struct ls_ledger *l, uint64_t *term, char coordinator[LS_NAME_MAX]);
+
+// Before the first request only: every record, oldest first.
+typedef void ls_ledger_each_fn(void *user, const struct ls_ledger_record *record);
+int ls_ledger_each(struct ls_ledger *l, ls_ledger_each_fn *each, void *user, struct ls_error *err);
+
+// On the loop, in order of request. 0, or a negative errno with `err` filled: nothing is known then
+// about what the disk holds.
+typedef void ls_ledger_done_fn(void *user, int status, const struct ls_error *err);
+// The record with its first word, and the highest term. Copied.
+void ls_ledger_begin(struct ls_ledger *l, const struct ls_ledger_record *record, ls_ledger_done_fn *done, void *user);
+void ls_ledger_persist(struct ls_ledger *l, const char *migration, enum ls_word word, ls_ledger_done_fn *done,
+		       void *user);
+void ls_ledger_term(struct ls_ledger *l, uint64_t term, const char *coordinator, ls_ledger_done_fn *done, void *user);
+
+// For `show`: reads beside a running agent, changes nothing.
+int ls_ledger_read(const char *path, char id[LS_LEDGER_ID_SIZE], ls_ledger_each_fn *each, void *user,
+		   struct ls_error *err);
+
+#endif

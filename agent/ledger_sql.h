@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ledger's statements. One thread at a time.
+#ifndef LS_AGENT_LEDGER_SQL_H
+#define LS_AGENT_LEDGER_SQL_H
+
+#include <sqlite3.h>
+
+#include "agent/ledger.h"
+
+int ls_ledger_sql_open(const char *path, bool writable, sqlite3 **ret, struct ls_error *err);
+int ls_ledger_sql_identity(sqlite3 *db, char id[LS_LEDGER_ID_SIZE], uint64_t *term, char coordinator[LS_NAME_MAX],
+			   struct ls_error *err);
+int ls_ledger_sql_begin(sqlite3 *db, const struct ls_ledger_record *record, struct ls_error *err);
+int ls_ledger_sql_persist(sqlite3 *db, const char *migration, enum ls_word word, struct ls_error *err);
+int ls_ledger_sql_term(sqlite3 *db, uint64_t term, const char *coordinator, struct ls_error *err);
+int ls_ledger_sql_each(sqlite3 *db, ls_ledger_each_fn *each, void *user, struct ls_error *err);
+
+#endif

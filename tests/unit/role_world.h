@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two roles wired together in memory, with devices, VMMs, ledgers and a network that fail on demand.
+// What the roles ask for becomes pending; the world completes one pending thing after the other and
+// checks the rules after each.
+#ifndef LS_TESTS_ROLE_WORLD_H
+#define LS_TESTS_ROLE_WORLD_H
+
+#include "agent/role.h"
+
+enum fault {
+	FAULT_NONE,
+	FAULT_FAIL,          // the completion fails: job, persist, VMM request; a message: connection cut
+	FAULT_FAIL_APPLIED,  // as above, but a persist reached the disk, an arc left the device in ERROR
+	FAULT_CUT,           // every connection is cut just before
+	FAULT_CANCEL_SOURCE,
+	FAULT_CANCEL_DEST,
+	FAULT_SETTLE,
+	FAULT_VMM_SOURCE,    // dies
+	FAULT_VMM_DEST,
+	FAULT_LATE,          // the blackout's deadline passes
+	FAULT_BENT,          // a load ends with another digest
+	FAULT_STUCK,         // the job never returns
+	FAULT_COUNT
+};
+
+// The checks must notice each of these: code that breaks a rule, played by the world.
+enum lie {
+	LIE_NONE,
+	LIE_RETURNING,  // acknowledged, not written
+	LIE_COMMITTED,
+	LIE_CONSENT,    // the destination is told of a consent that was never given
+	LIE_ABORT       // the source is told ABORTED by a destination that committed
+};
+
+struct plan {
+	unsigned n;                    // devices
+	unsigned flags[LS_MAX_DEVICES];
+	bool precopy[LS_MAX_DEVICES];
+	unsigned seed;                 // order of completions: 0 oldest first, 1 newest first, else random
+	enum fault fault, second;
+	unsigned at, second_at;        // before or at which completion
+	enum lie lie;
+};
+
+struct outcome {
+	unsigned completions;
+	bool hit;                      // the (first) fault found something to do
+	enum ls_end source, dest;
+	bool source_runs, dest_runs;
+	enum ls_word source_word, dest_word; // on the disks
+	char violation[300];           // empty: every rule was kept
+};
+
+void run_world(const struct plan *plan, struct outcome *ret);
+
+#endif
