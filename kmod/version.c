@@ -4,6 +4,7 @@
  * the device is, written where it shall go; success says compatible.
  */
 #include <linux/kernel.h>
+#include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/sysfs.h>
 
@@ -16,28 +17,60 @@ ssize_t lsv_version_show(const struct lsm_type_info *info, u32 mem_size, char *b
 			  mem_size >> 20);
 }
 
+struct version {
+	u16 vendor, device;
+	const char *type;
+	u32 image, mib;
+};
+
+/* Cuts line into its words; whatever is left over is an error. */
+static int parse(char *line, struct version *ret)
+{
+	const char *vendor, *device, *image;
+
+	line = strim(line);
+	vendor = strsep(&line, "-");
+	device = strsep(&line, "-");
+	ret->type = strsep(&line, "-");
+	image = strsep(&line, ".");
+	if (!line || kstrtou16(vendor, 16, &ret->vendor) ||
+	    kstrtou16(device, 16, &ret->device) ||
+	    kstrtou32(image, 10, &ret->image) || kstrtou32(line, 10, &ret->mib))
+		return -EINVAL;
+	return 0;
+}
+
+static int compare(const struct version *v, const struct lsm_type_info *info,
+		   u32 mem_size)
+{
+	/* Each of our types has a device id of its own: a known one is a type. */
+	if (v->vendor != LSM_PCI_VENDOR || v->device < 0x1001 || v->device > 0x1003)
+		return -ENODEV;
+	if (v->device != info->pci_device || strcmp(v->type, info->name))
+		return -EMEDIUMTYPE;
+	if (v->image != LSM_IMAGE_VERSION)
+		return -EOPNOTSUPP;
+	if (mem_size && v->mib != mem_size >> 20)
+		return -EFBIG;
+	return 0;
+}
+
 /*
  * EINVAL wrong format, ENODEV other hardware, EMEDIUMTYPE other type,
  * EOPNOTSUPP image version, EFBIG memory size.
  */
 int lsv_version_check(const struct lsm_type_info *info, u32 mem_size, const char *buf)
 {
-	unsigned int vendor, device, version, mib;
-	char type[16];
-	int end = -1;
+	struct version v;
+	char *line;
+	int ret;
 
-	if (sscanf(buf, "%4x-%4x-%15[a-z0-9]-%9u.%9u%n", &vendor, &device, type,
-		   &version, &mib, &end) != 5 || end < 0 ||
-	    (buf[end] && strcmp(buf + end, "\n")))
-		return -EINVAL;
-	/* Each of our types has a device id of its own: a known one is a type. */
-	if (vendor != LSM_PCI_VENDOR || device < 0x1001 || device > 0x1003)
-		return -ENODEV;
-	if (device != info->pci_device || strcmp(type, info->name))
-		return -EMEDIUMTYPE;
-	if (version != LSM_IMAGE_VERSION)
-		return -EOPNOTSUPP;
-	if (mem_size && mib != mem_size >> 20)
-		return -EFBIG;
-	return 0;
+	line = kstrdup(buf, GFP_KERNEL);
+	if (!line)
+		return -ENOMEM;
+	ret = parse(line, &v);
+	if (!ret)
+		ret = compare(&v, info, mem_size);
+	kfree(line);
+	return ret;
 }
