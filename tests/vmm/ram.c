@@ -141,7 +141,7 @@ int tv_ram_send_begin(struct tv_ram *ram, const char *peer, struct ls_error *err
 
 static int finish(struct tv_ram *ram)
 {
-	uint64_t tail[2] = { XXH3_64bits(ram->map, ram->size), 0 };
+	uint64_t tail[2] = { XXH3_64bits(ram->shadow, ram->size), 0 };
 	char answer = 0;
 	int r = tv_send_all(ram->out, tail, sizeof(tail));
 
