@@ -21,6 +21,7 @@ int ls_rpc_channel_create(uv_loop_t *loop, const char *address,
 			why[0] = '\0';
 		return -ENOMEM;
 	}
+	ls_transport_ignore_sigpipe();
 	channel->loop = loop;
 	channel->address = parsed;
 	ls_list_init(&channel->conns);

@@ -7,7 +7,7 @@
  * every callback there. Callbacks may call any function of this header,
  * destructors included. Bytes handed in are copied; bytes handed to a callback
  * are valid until it returns. Functions returning int give 0 or a negative
- * errno. Nothing here logs.
+ * errno. Nothing here logs. Creating a server or a channel ignores SIGPIPE.
  *
  * Addresses: "127.0.0.1:7001", "[::1]:7001", "unix:/run/lockstep/agent.sock";
  * clients may also name a host: "host-a.example:7001".

@@ -16,6 +16,7 @@ int ls_rpc_server_create(uv_loop_t *loop, const struct ls_rpc_server_options *op
 
 	if (!server)
 		return -ENOMEM;
+	ls_transport_ignore_sigpipe();
 	server->loop = loop;
 	ls_list_init(&server->conns);
 	o = &server->options;

@@ -76,6 +76,13 @@ static inline void ls_transport_close(struct ls_transport *transport)
 	transport->ops->close(transport);
 }
 
+/*
+ * libuv writes without MSG_NOSIGNAL, so a peer that leaves would kill the
+ * process: SIGPIPE is ignored from the first server or channel on, unless the
+ * program has a handler of its own. uv_spawn() gives children the default back.
+ */
+void ls_transport_ignore_sigpipe(void);
+
 /* Plain TCP or unix socket, not connected yet: start connects. -ENOMEM. */
 int ls_transport_connect(uv_loop_t *loop, const struct ls_address *address,
 			 struct ls_transport **ret_transport);
