@@ -29,12 +29,13 @@ static void *env_page_alloc(void *ctx)
 {
 	struct lsv_vf *vf = ctx;
 	struct mem_cgroup *old;
-	void *page;
+	struct page *page;
 
 	old = set_active_memcg(vf->memcg);
-	page = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	page = alloc_pages_node(dev_to_node(vf->pf->dev),
+				GFP_KERNEL_ACCOUNT | __GFP_ZERO, 0);
 	set_active_memcg(old);
-	return page;
+	return page ? page_address(page) : NULL;
 }
 
 static void env_page_free(void *ctx, void *page)

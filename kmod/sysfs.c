@@ -162,18 +162,26 @@ static const struct attribute_group lockstep_group = {
 	.attrs = lockstep_attrs,
 };
 
-static struct attribute *version_attrs[] = {
+static ssize_t numa_node_show(struct device *dev, struct device_attribute *attr,
+			      char *buf)
+{
+	return sysfs_emit(buf, "%d\n", dev_to_node(dev));
+}
+static DEVICE_ATTR_RO(numa_node);
+
+static struct attribute *device_attrs[] = {
 	&dev_attr_migration_version.attr,
+	&dev_attr_numa_node.attr,
 	NULL
 };
 
-static const struct attribute_group version_group = {
-	.attrs = version_attrs,
+static const struct attribute_group device_group = {
+	.attrs = device_attrs,
 };
 
 const struct attribute_group *lsv_vf_groups[] = {
 	&lockstep_group,
-	&version_group,
+	&device_group,
 	NULL
 };
 
@@ -199,6 +207,7 @@ static DEVICE_ATTR_WO(reset);
 
 static struct attribute *pf_attrs[] = {
 	&dev_attr_reset.attr,
+	&dev_attr_numa_node.attr,
 	NULL
 };
 

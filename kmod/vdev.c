@@ -230,6 +230,15 @@ static long get_irq_info(unsigned long arg)
 	return copy_to_user((void __user *)arg, &info, minsz) ? -EFAULT : 0;
 }
 
+static long device_reset(struct lsv_vf *vf)
+{
+	if (!lsv_pf_get(vf->pf))
+		return -ENOTCONN;
+	lsv_vf_reset(vf);
+	lsv_pf_put(vf->pf);
+	return 0;
+}
+
 static long vf_ioctl(struct vfio_device *vdev, unsigned int cmd, unsigned long arg)
 {
 	struct lsv_vf *vf = lsv_vf_of(vdev);
@@ -244,8 +253,7 @@ static long vf_ioctl(struct vfio_device *vdev, unsigned int cmd, unsigned long a
 	case VFIO_DEVICE_SET_IRQS:
 		return lsv_irq_ioctl(vf, arg);
 	case VFIO_DEVICE_RESET:
-		lsv_vf_reset(vf);
-		return 0;
+		return device_reset(vf);
 	default:
 		return -ENOTTY;
 	}
