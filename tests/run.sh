@@ -91,11 +91,30 @@ integration() {
   LOCKSTEP_BUILD=$dir /usr/bin/python3 -m pytest -q -p no:cacheprovider -W ignore::DeprecationWarning "$@"
 }
 
+# The deterministic simulation, and each of its controls: safety taken out on purpose must be caught.
+simulation() {
+  local seeds=20000 passed=0 failed=0 run
+  case $mode in
+    quick) seeds=1000 ;;
+    full) seeds=1000000 ;;
+  esac
+  for run in "" skip-quiesce start-early return-anyway bend-image; do
+    if "$1/tests/sim/lockstep-sim" --seeds "$seeds" ${run:+--control "$run"}; then
+      passed=$((passed + 1))
+    else
+      failed=$((failed + 1))
+    fi
+  done
+  echo "$passed passed, $failed failed"
+  [ "$failed" -eq 0 ]
+}
+
 ./deploy/setup.sh || exit 1
 
 suite layers tests/layers.sh
 suite build build "$repo/build" || finish
 suite unit unit "$repo/build"
+suite simulation simulation "$repo/build"
 [ $mode != quick ] || finish
 
 suite build-controls build "$repo/build-controls" -DLOCKSTEP_CONTROLS=ON || finish
