@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A gRPC server for tests: rpc_echo [--max-message N] ADDRESS...
+ * A gRPC server for tests: rpc_echo [--max-message N] [--max-receiving N] ADDRESS...
  * Says "listening ADDRESS" for each, then what happens. Ends gracefully when
  * its standard input does.
  */
@@ -222,9 +222,13 @@ int main(int argc, char **argv)
 	int first = 1;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (argc > 2 && strcmp(argv[1], "--max-message") == 0) {
-		options.max_message = strtoul(argv[2], NULL, 10);
-		first = 3;
+	for (; first + 1 < argc && strncmp(argv[first], "--", 2) == 0; first += 2) {
+		if (strcmp(argv[first], "--max-message") == 0)
+			options.max_message = strtoul(argv[first + 1], NULL, 10);
+		else if (strcmp(argv[first], "--max-receiving") == 0)
+			options.max_receiving = strtoul(argv[first + 1], NULL, 10);
+		else
+			return 2;
 	}
 	uv_loop_init(&loop);
 	if (ls_rpc_server_create(&loop, &options, &server) < 0 ||
