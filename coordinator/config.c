@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coordinator/config.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/config.h"
+#include "coordinator/message.h"
+
+#define COORD(k, t, f, req)                                                                                   \
+	{.section = "coordinator", .key = k, .type = t, .offset = offsetof(struct ls_coord_config, f),         \
+	 .size = sizeof(((struct ls_coord_config *)0)->f), .required = req}
+#define HOST(k, f)                                                                                            \
+	{.section = "host", .key = k, .type = LS_CONFIG_STRING, .offset = offsetof(struct ls_host_config, f),  \
+	 .size = sizeof(((struct ls_host_config *)0)->f), .required = true}
+
+static const struct ls_config_key keys[] = {
+	COORD("id", LS_CONFIG_NAME, id, true),
+	COORD("listen", LS_CONFIG_STRING, listen, true),
+	COORD("store", LS_CONFIG_STRING, store, true),
+	COORD("plaintext", LS_CONFIG_STRING, plaintext, false),
+	HOST("agent", agent),
+	HOST("stream", stream),
+};
+
+static void *object(void *user, const char *section, const char *name, int line, struct ls_error *err)
+{
+	struct ls_coord_config *c = user;
+	struct ls_host_config *h;
+
+	if (strcmp(section, "coordinator") == 0)
+		return c;
+	if (!name || !ls_name_valid(name)) {
+		ls_fail(err, LS_E_CONFIG, EINVAL, "a host's section is [host NAME], NAME being 1 to 63 of [A-Za-z0-9._-]");
+		return NULL;
+	}
+	for (unsigned i = 0; i < c->n_hosts; i++)
+		if (strcmp(c->host[i].name, name) == 0) {
+			ls_fail(err, LS_E_CONFIG, EEXIST, "host %s is there twice", name);
+			return NULL;
+		}
+	if (c->n_hosts == LS_MAX_HOSTS) {
+		ls_fail(err, LS_E_CONFIG, E2BIG, "more than %d hosts", LS_MAX_HOSTS);
+		return NULL;
+	}
+	h = &c->host[c->n_hosts++];
+	snprintf(h->name, sizeof(h->name), "%s", name);
+	return h;
+}
+
+bool ls_address_local(const char *address)
+{
+	return strncmp(address, "unix:", 5) == 0 || strncmp(address, "127.", 4) == 0 ||
+	       strncmp(address, "[::1]:", 6) == 0 || strncmp(address, "localhost:", 10) == 0;
+}
+
+static int check_plain(const struct ls_coord_config *c, const char *path, struct ls_error *err)
+{
+	if (strcmp(c->plaintext, "any") == 0)
+		return 0;
+	if (strcmp(c->plaintext, "loopback") != 0)
+		return ls_fail(err, LS_E_CONFIG, EINVAL, "%s: [coordinator] plaintext is `loopback` or `any`, not `%s`",
+			       path, c->plaintext);
+	if (!ls_address_local(c->listen))
+		return ls_fail(err, LS_E_CONFIG, EPERM,
+			       "%s: [coordinator] listen=%s is not loopback: plain text there needs plaintext=any", path,
+			       c->listen);
+	for (unsigned i = 0; i < c->n_hosts; i++)
+		if (!ls_address_local(c->host[i].agent))
+			return ls_fail(err, LS_E_CONFIG, EPERM,
+				       "%s: [host %s] agent=%s is not loopback: plain text there needs plaintext=any", path,
+				       c->host[i].name, c->host[i].agent);
+	return 0;
+}
+
+int ls_coord_config_load(const char *path, struct ls_coord_config **ret, struct ls_error *err)
+{
+	struct ls_coord_config *c = ls_msg_alloc(sizeof(*c));
+	int r;
+
+	snprintf(c->plaintext, sizeof(c->plaintext), "loopback");
+	r = ls_config_load(path, keys, sizeof(keys) / sizeof(keys[0]), object, c, err);
+	if (r == 0)
+		r = check_plain(c, path, err);
+	if (r < 0) {
+		free(c);
+		return r;
+	}
+	*ret = c;
+	return 0;
+}

@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coordinator/migrations.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "coordinator/message.h"
+#include "coordinator/migrations_internal.h"
+#include "proto/wire/pb.h"
+
+#define OPEN_MAX_MIGRATIONS 1024u
+#define ENDED_KEPT 256u
+#define HISTORY_MOVES 64u
+#define RECORD_BUDGET ((size_t)64 << 20)
+
+struct ls_seq_time ls_migrations_now(void)
+{
+	return (struct ls_seq_time){.now_ns = ls_now_ns(), .unix_ms = ls_unix_ms()};
+}
+
+static const Lockstep__V1__MigrationSpec *spec_of(const struct ls_migration *m)
+{
+	return ls_seq_view(m->seq)->spec;
+}
+
+struct ls_host *ls_migration_host(const struct ls_migration *m, enum ls_seq_side side)
+{
+	return ls_agents_find(m->all->agents, side == LS_SEQ_SOURCE ? spec_of(m)->source : spec_of(m)->destination);
+}
+
+const struct ls_seq *ls_migration_seq(const struct ls_migration *m)
+{
+	return m->seq;
+}
+
+bool ls_migration_durable(const struct ls_migration *m)
+{
+	return !m->pending;
+}
+
+// ---- listeners ----
+
+void ls_migration_listen(struct ls_migration *m, struct ls_listener *l)
+{
+	l->next = m->listener;
+	m->listener = l;
+}
+
+void ls_migration_unlisten(struct ls_migration *m, struct ls_listener *l)
+{
+	for (struct ls_listener **p = &m->listener; *p; p = &(*p)->next)
+		if (*p == l) {
+			*p = l->next;
+			return;
+		}
+}
+
+static void tell(struct ls_migration *m, const struct ls_error *lost)
+{
+	struct ls_listener *next;
+
+	m->telling++;
+	for (struct ls_listener *l = m->listener; l; l = next) {
+		next = l->next;
+		l->changed(l, m, lost);
+	}
+	m->telling--;
+}
+
+// ---- the list ----
+
+static void free_handle(uv_handle_t *h)
+{
+	free(h);
+}
+
+static void migration_free(struct ls_migration *m)
+{
+	while (m->pending) {
+		struct pending *p = m->pending;
+
+		m->pending = p->next;
+		ls_msg_free(p->record);
+		free(p);
+	}
+	if (m->timer)
+		uv_close((uv_handle_t *)m->timer, free_handle);
+	ls_seq_free(m->seq);
+	free(m);
+}
+
+static void unlink_migration(struct ls_migration *m)
+{
+	struct ls_migrations *ms = m->all;
+
+	*(m->newer ? &m->newer->older : &ms->newest) = m->older;
+	*(m->older ? &m->older->newer : &ms->oldest) = m->newer;
+}
+
+static struct ls_migration *add(struct ls_migrations *ms, struct ls_seq *seq)
+{
+	struct ls_migration *m = ls_msg_alloc(sizeof(*m));
+
+	m->all = ms;
+	m->seq = seq;
+	m->pending_tail = &m->pending;
+	m->older = ms->newest;
+	*(ms->newest ? &ms->newest->newer : &ms->oldest) = m;
+	ms->newest = m;
+	m->timer = ls_msg_alloc(sizeof(*m->timer));
+	uv_timer_init(ms->loop, m->timer);
+	m->timer->data = m;
+	return m;
+}
+
+static bool occupies(const struct ls_migration *m)
+{
+	return !ls_seq_ended(m->seq) || ls_seq_view(m->seq)->phase == LOCKSTEP__V1__PHASE__PHASE_OPERATOR;
+}
+
+// The store still has what is dropped here.
+static void drop_oldest_ended(struct ls_migrations *ms)
+{
+	for (struct ls_migration *m = ms->oldest, *newer; m && ms->ended > ENDED_KEPT; m = newer) {
+		newer = m->newer;
+		if (occupies(m) || m->calls || m->listener || m->telling || m->driving || m->pending)
+			continue;
+		unlink_migration(m);
+		migration_free(m);
+		ms->ended--;
+	}
+}
+
+struct ls_migration *ls_migrations_find(struct ls_migrations *ms, const char *id)
+{
+	for (struct ls_migration *m = ms->newest; m; m = m->older)
+		if (strcmp(spec_of(m)->id, id) == 0)
+			return m;
+	return NULL;
+}
+
+struct ls_migration *ls_migrations_newest(struct ls_migrations *ms)
+{
+	return ms->newest;
+}
+
+struct ls_migration *ls_migration_older(const struct ls_migration *m)
+{
+	return m->older;
+}
+
+// Of several that were started at once the first one wins.
+static const char *busy(void *user, const Lockstep__V1__MigrationSpec *spec)
+{
+	struct ls_migrations *ms = user;
+	struct ls_migration *self = spec->id[0] ? ls_migrations_find(ms, spec->id) : NULL;
+
+	for (struct ls_migration *m = self ? self->older : ms->newest; m; m = m->older)
+		if (occupies(m) && strcmp(spec_of(m)->vm, spec->vm) == 0)
+			return spec_of(m)->id;
+	return NULL;
+}
+
+const struct ls_planner_world *ls_migrations_world(const struct ls_migrations *ms)
+{
+	return &ms->world;
+}
+
+// ---- carrying out ----
+
+static void learn(struct ls_migrations *ms, const struct ls_seq *q)
+{
+	const Lockstep__Store__Planned *p = ls_seq_plan(q);
+
+	if (p && p->plan->feasible)
+		ls_history_learn(ms->history, ls_seq_view(q), p->plan->source_device, p->plan->destination_device);
+}
+
+static void log_end(const struct ls_migration *m)
+{
+	const Lockstep__V1__Migration *v = ls_seq_view(m->seq);
+	const ProtobufCEnumValue *phase = protobuf_c_enum_descriptor_get_value(&lockstep__v1__phase__descriptor, v->phase);
+
+	ls_log(v->phase == LOCKSTEP__V1__PHASE__PHASE_OPERATOR ? LS_LOG_ERROR : LS_LOG_INFO, "migration.ended",
+	       "migration=%s phase=%s reason=%s blackout_ms=%.1f", v->spec->id, phase ? phase->name : "?",
+	       v->error ? v->error->reason : "NONE", v->blackout ? v->blackout->total_ms : 0.0);
+}
+
+static void lost(struct ls_migration *m, const struct ls_error *err)
+{
+	struct ls_migrations *ms = m->all;
+
+	ls_log_error("store.refused", err, "migration=%s", spec_of(m)->id);
+	tell(m, err);
+	ms->open--;
+	unlink_migration(m);
+	migration_free(m);
+}
+
+static void on_stored(void *user, int status, const struct ls_error *err)
+{
+	struct pending *p = user;
+	struct ls_migration *m = p->migration;
+	Lockstep__Store__Record *record = p->record;
+
+	if (m->all->stopped)
+		return;
+	if (status < 0)
+		return lost(m, err); // only a first record can fail
+	m->pending = p->next;
+	if (!m->pending)
+		m->pending_tail = &m->pending;
+	free(p);
+	m->stored = true;
+	ls_seq_persisted(m->seq, record, ls_migrations_now());
+	if (record->kind_case == LOCKSTEP__STORE__RECORD__KIND_FINISHED) {
+		m->all->open--;
+		m->all->ended++;
+		learn(m->all, m->seq);
+		log_end(m);
+	}
+	ls_msg_free(record);
+	ls_migration_drive(m);
+}
+
+static void summarize(const struct ls_migration *m, const Lockstep__Store__Finished *f, uint64_t now_ms, uint8_t **bytes,
+		      size_t *len)
+{
+	Lockstep__V1__Migration v = *ls_seq_view(m->seq);
+
+	v.phase = f->phase;
+	if (f->error && (!v.error || f->phase == LOCKSTEP__V1__PHASE__PHASE_OPERATOR))
+		v.error = f->error;
+	v.waiting_at = LOCKSTEP__V1__GATE__GATE_NONE;
+	v.changed_ms = now_ms;
+	v.sequence++;
+	v.n_step = v.n_check = 0;
+	v.schedule = NULL;
+	if (ls_pb_pack(&v.base, bytes, len) < 0)
+		abort();
+}
+
+static void persist(struct ls_migration *m, Lockstep__Store__Record *record)
+{
+	struct ls_store_append a = {.id = spec_of(m)->id};
+	struct pending *p = ls_msg_alloc(sizeof(*p));
+	uint8_t *bytes, *summary = NULL;
+
+	*p = (struct pending){.record = record, .migration = m};
+	*m->pending_tail = p;
+	m->pending_tail = &p->next;
+	if (record->kind_case == LOCKSTEP__STORE__RECORD__KIND_CREATED) {
+		a.vm = spec_of(m)->vm;
+		a.created_ms = record->time_ms;
+	} else if (record->kind_case == LOCKSTEP__STORE__RECORD__KIND_FINISHED) {
+		summarize(m, record->finished, record->time_ms, &summary, &a.summary_len);
+		a.summary = summary;
+		a.close = record->finished->phase != LOCKSTEP__V1__PHASE__PHASE_OPERATOR;
+	}
+	if (ls_pb_pack(&record->base, &bytes, &a.len) < 0)
+		abort();
+	a.bytes = bytes;
+	ls_store_append(m->all->store, &a, on_stored, p);
+	free(bytes);
+	free(summary);
+}
+
+static void on_planned(void *user, const Lockstep__V1__DryRunResponse *plan)
+{
+	struct ls_migration *m = user;
+	uint8_t token[LS_TOKEN_SIZE];
+
+	m->calls--;
+	if (m->all->stopped)
+		return;
+	if (getrandom(token, sizeof(token), 0) != (ssize_t)sizeof(token))
+		abort();
+	ls_seq_planned(m->seq, plan, token, ls_migrations_now());
+	ls_migration_drive(m);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct ls_migration *m = timer->data;
+
+	ls_seq_tick(m->seq, ls_migrations_now());
+	ls_migration_drive(m);
+}
+
+static void set_timer(struct ls_migration *m)
+{
+	uint64_t at = ls_seq_deadline(m->seq), now = ls_now_ns();
+
+	if (at == UINT64_MAX)
+		uv_timer_stop(m->timer);
+	else
+		uv_timer_start(m->timer, on_timer, at <= now ? 0 : (at - now) / 1000000 + 1, 0);
+}
+
+void ls_migration_drive(struct ls_migration *m)
+{
+	struct ls_seq_action a;
+	bool changed = false;
+
+	if (m->driving)
+		return;
+	m->driving = true;
+	while (ls_seq_next(m->seq, &a)) {
+		switch (a.kind) {
+		case LS_SEQ_PERSIST:
+			persist(m, a.record);
+			break;
+		case LS_SEQ_PLAN:
+			m->calls++;
+			ls_planner_run(&m->all->world, spec_of(m), on_planned, m);
+			break;
+		case LS_SEQ_CHANGED:
+			changed = true;
+			break;
+		default:
+			ls_migration_call_agent(m, &a);
+			break;
+		}
+	}
+	m->driving = false;
+	set_timer(m);
+	if (changed)
+		tell(m, NULL);
+	drop_oldest_ended(m->all);
+}
+
+// ---- the API's side ----
+
+int ls_migrations_start(struct ls_migrations *ms, const Lockstep__V1__MigrationSpec *spec, const char *actor,
+			struct ls_migration **ret, struct ls_error *err)
+{
+	if (ms->open >= OPEN_MAX_MIGRATIONS)
+		return ls_fail(err, LS_E_LIMIT, EBUSY, "%u migrations are open: wait for some to end", ms->open);
+	ms->open++;
+	*ret = add(ms, ls_seq_new(spec, actor, ls_migrations_now()));
+	ls_log(LS_LOG_INFO, "migration.started", "migration=%s vm=%s source=%s destination=%s", spec->id, spec->vm,
+	       spec->source, spec->destination);
+	ls_migration_drive(*ret);
+	return 0;
+}
+
+int ls_migration_cancel(struct ls_migration *m, const char *actor, struct ls_error *err)
+{
+	int r = ls_seq_cancel(m->seq, actor, ls_migrations_now(), err);
+
+	ls_migration_drive(m);
+	return r;
+}
+
+int ls_migration_release(struct ls_migration *m, enum ls_gate gate, const char *actor, struct ls_error *err)
+{
+	int r = ls_seq_release(m->seq, gate, actor, ls_migrations_now(), err);
+
+	ls_migration_drive(m);
+	return r;
+}
+
+// ---- start and end ----
+
+static int read_record(void *user, const char *id, const struct ls_blob *blob, bool last)
+{
+	struct ls_migrations *ms = user;
+	ProtobufCMessage *msg;
+
+	if (last) {
+		if (!ms->reading)
+			return 0;
+		if (ls_seq_ended(ms->reading))
+			ms->ended++;
+		else
+			ms->open++;
+		learn(ms, ms->reading);
+		add(ms, ms->reading)->stored = true;
+		ms->reading = NULL;
+		return 0;
+	}
+	if (ls_pb_unpack(&lockstep__store__record__descriptor, RECORD_BUDGET, blob->bytes, blob->len, &msg) < 0) {
+		ls_log(LS_LOG_ERROR, "store.record", "migration=%s bytes=%zu malformed", id, blob->len);
+		return -EBADMSG;
+	}
+	if (!ms->reading)
+		ms->reading = ls_seq_restore((const Lockstep__Store__Record *)msg);
+	else
+		ls_seq_fold(ms->reading, (const Lockstep__Store__Record *)msg);
+	ls_pb_free(msg);
+	return ms->reading ? 0 : -EBADMSG;
+}
+
+int ls_migrations_new(uv_loop_t *loop, struct ls_agents *agents, struct ls_store *store, struct ls_migrations **ret,
+		      struct ls_error *err)
+{
+	struct ls_migrations *ms = ls_msg_alloc(sizeof(*ms));
+	int r;
+
+	ms->loop = loop;
+	ms->agents = agents;
+	ms->store = store;
+	ms->history = ls_history_new();
+	ms->world = (struct ls_planner_world){.agents = agents, .history = ms->history, .busy = busy, .user = ms};
+	r = ls_store_read(store, false, HISTORY_MOVES, read_record, ms, err);
+	if (r == 0)
+		r = ls_store_read(store, true, 0, read_record, ms, err);
+	if (r < 0) {
+		ls_fail(err, LS_E_LEDGER, -r, "store: a migration's records cannot be read");
+		ls_migrations_free(ms);
+		return r;
+	}
+	*ret = ms;
+	return 0;
+}
+
+void ls_migrations_go_on(struct ls_migrations *ms)
+{
+	for (struct ls_migration *m = ms->newest; m; m = m->older) {
+		if (ls_seq_ended(m->seq))
+			continue;
+		if (!ls_migration_host(m, LS_SEQ_SOURCE) || !ls_migration_host(m, LS_SEQ_DEST)) {
+			ls_log(LS_LOG_ERROR, "migration.orphan",
+			       "migration=%s: its hosts %s and %s must be in the configuration to go on", spec_of(m)->id,
+			       spec_of(m)->source, spec_of(m)->destination);
+			continue;
+		}
+		ls_log(LS_LOG_INFO, "migration.resumed", "migration=%s", spec_of(m)->id);
+		ls_seq_go_on(m->seq, ls_migrations_now());
+		ls_migration_drive(m);
+	}
+}
+
+void ls_migrations_stop(struct ls_migrations *ms)
+{
+	ms->stopped = true;
+	for (struct ls_migration *m = ms->newest; m; m = m->older)
+		uv_timer_stop(m->timer);
+}
+
+void ls_migrations_free(struct ls_migrations *ms)
+{
+	if (!ms)
+		return;
+	while (ms->newest) {
+		struct ls_migration *m = ms->newest;
+
+		unlink_migration(m);
+		migration_free(m);
+	}
+	ls_seq_free(ms->reading);
+	ls_history_free(ms->history);
+	free(ms);
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calls of one migration to its two agents.
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "coordinator/message.h"
+#include "coordinator/migrations_internal.h"
+
+#define PREPARE_MS 30000u
+#define CALL_MS 5000u
+
+struct agent_call {
+	struct ls_migration *m;
+	struct ls_seq_action action;
+};
+
+static const char *side_name(enum ls_seq_side side)
+{
+	return side == LS_SEQ_SOURCE ? "source" : "destination";
+}
+
+static void answered(struct agent_call *c, const struct ls_agent_answer *a, const char *word, const char *ledger_id,
+		     bool known)
+{
+	struct ls_seq_answer answer = {.kind = c->action.kind,
+				       .status = a->status,
+				       .sent = a->sent,
+				       .error = a->error,
+				       .word = word,
+				       .ledger_id = ledger_id,
+				       .known = known};
+	struct ls_migration *m = c->m;
+	enum ls_seq_side side = c->action.side;
+
+	free(c);
+	m->calls--;
+	if (m->all->stopped)
+		return;
+	if (a->status != LS_RPC_OK)
+		ls_log_error("agent.call", &a->error, "migration=%s side=%s status=%s", ls_seq_view(m->seq)->spec->id,
+			     side_name(side), ls_rpc_status_name(a->status));
+	ls_seq_answer(m->seq, side, &answer, ls_migrations_now());
+	ls_migration_drive(m);
+}
+
+static void on_prepared(void *user, const struct ls_agent_answer *a)
+{
+	const Lockstep__V1__PrepareResponse *r = (const Lockstep__V1__PrepareResponse *)a->reply;
+
+	answered(user, a, r ? r->word : NULL, r ? r->ledger_id : NULL, true);
+}
+
+static void on_granted(void *user, const struct ls_agent_answer *a)
+{
+	answered(user, a, NULL, NULL, false);
+}
+
+static void on_word(void *user, const struct ls_agent_answer *a)
+{
+	const Lockstep__V1__WordResponse *r = (const Lockstep__V1__WordResponse *)a->reply;
+
+	answered(user, a, r ? r->word : NULL, r ? r->ledger_id : NULL, r && r->known);
+}
+
+static void prepare(struct agent_call *c, struct ls_host *host, Lockstep__V1__Term *term)
+{
+	const Lockstep__V1__MigrationSpec *spec = ls_seq_view(c->m->seq)->spec;
+	Lockstep__V1__PrepareRequest r = LOCKSTEP__V1__PREPARE_REQUEST__INIT;
+	bool source = c->action.side == LS_SEQ_SOURCE;
+	const struct ls_host_config *peer = ls_host_config(ls_migration_host(c->m, source ? LS_SEQ_DEST : LS_SEQ_SOURCE));
+
+	r.term = term;
+	r.migration = spec->id;
+	r.vm = spec->vm;
+	r.side = source ? LOCKSTEP__V1__SIDE__SIDE_SOURCE : LOCKSTEP__V1__SIDE__SIDE_DESTINATION;
+	r.schedule = ls_seq_plan(c->m->seq)->plan->schedule;
+	r.peer_host = (char *)peer->name;
+	r.peer_address = (char *)peer->stream;
+	r.token = ls_seq_plan(c->m->seq)->token;
+	if (source)
+		r.peer_ledger_id = (char *)ls_seq_ledger_id(c->m->seq, LS_SEQ_DEST);
+	r.precopy = spec->precopy;
+	r.deadline_ms = spec->deadline_ms;
+	ls_host_call(host, "Prepare", &r.base, PREPARE_MS, &lockstep__v1__prepare_response__descriptor, on_prepared, c);
+}
+
+static void grant(struct agent_call *c, struct ls_host *host, Lockstep__V1__Term *term)
+{
+	Lockstep__V1__GrantRequest r = LOCKSTEP__V1__GRANT_REQUEST__INIT;
+	Lockstep__V1__Gate gate[LS_GATE_COUNT];
+
+	r.term = term;
+	r.migration = ls_seq_view(c->m->seq)->spec->id;
+	r.gate = gate;
+	for (unsigned g = LS_GATE_BEFORE_PAUSE; g < LS_GATE_COUNT; g++)
+		if (c->action.gates & (uint32_t)1 << g)
+			gate[r.n_gate++] = (Lockstep__V1__Gate)g;
+	ls_host_call(host, "Grant", &r.base, CALL_MS, &lockstep__v1__grant_response__descriptor, on_granted, c);
+}
+
+static void unwind(struct agent_call *c, struct ls_host *host, Lockstep__V1__Term *term)
+{
+	const Lockstep__V1__Migration *v = ls_seq_view(c->m->seq);
+	Lockstep__V1__UnwindRequest r = LOCKSTEP__V1__UNWIND_REQUEST__INIT;
+
+	r.term = term;
+	r.migration = v->spec->id;
+	r.cause = ls_seq_cancel_state(c->m->seq) != LS_SEQ_NOT_ASKED ? (char *)"CANCELLED: cancelled by the client"
+		  : v->error						    ? v->error->message
+									    : (char *)"the destination gave up";
+	ls_host_call(host, "Unwind", &r.base, CALL_MS, &lockstep__v1__word_response__descriptor, on_word, c);
+}
+
+static void settle(struct agent_call *c, struct ls_host *host, Lockstep__V1__Term *term)
+{
+	Lockstep__V1__SettleRequest r = LOCKSTEP__V1__SETTLE_REQUEST__INIT;
+
+	r.term = term;
+	r.migration = ls_seq_view(c->m->seq)->spec->id;
+	r.vm = ls_seq_view(c->m->seq)->spec->vm;
+	ls_host_call(host, "Settle", &r.base, CALL_MS, &lockstep__v1__word_response__descriptor, on_word, c);
+}
+
+static void get_word(struct agent_call *c, struct ls_host *host)
+{
+	Lockstep__V1__WordRequest r = LOCKSTEP__V1__WORD_REQUEST__INIT;
+
+	r.migration = ls_seq_view(c->m->seq)->spec->id;
+	ls_host_call(host, "GetWord", &r.base, CALL_MS, &lockstep__v1__word_response__descriptor, on_word, c);
+}
+
+static void call_now(struct agent_call *c)
+{
+	struct ls_host *host = ls_migration_host(c->m, c->action.side);
+	Lockstep__V1__Term term = ls_agents_term(c->m->all->agents);
+
+	switch (c->action.kind) {
+	case LS_SEQ_PREPARE:
+		return prepare(c, host, &term);
+	case LS_SEQ_GRANT:
+		return grant(c, host, &term);
+	case LS_SEQ_UNWIND:
+		return unwind(c, host, &term);
+	case LS_SEQ_SETTLE:
+		return settle(c, host, &term);
+	default:
+		return get_word(c, host);
+	}
+}
+
+static void on_introduced(void *user, const struct ls_agent_answer *a)
+{
+	struct agent_call *c = user;
+	struct ls_agent_answer failed = *a;
+
+	if (a->status == LS_RPC_OK && !c->m->all->stopped)
+		return call_now(c);
+	failed.sent = false; // only Hello was
+	answered(c, &failed, NULL, NULL, false);
+}
+
+static void on_event(void *user, const Lockstep__V1__AgentEvent *event)
+{
+	struct watch *w = user;
+
+	if (w->migration->all->stopped)
+		return;
+	ls_seq_agent_event(w->migration->seq, w->side, event, ls_migrations_now());
+	ls_migration_drive(w->migration);
+}
+
+static void on_watch_end(void *user, const struct ls_agent_answer *a)
+{
+	struct watch *w = user;
+	struct ls_migration *m = w->migration;
+
+	w->on = false;
+	m->calls--;
+	if (m->all->stopped)
+		return;
+	if (a->status != LS_RPC_OK && a->status != LS_RPC_DEADLINE_EXCEEDED)
+		ls_log_error("agent.watch", &a->error, "migration=%s side=%s", ls_seq_view(m->seq)->spec->id,
+			     side_name(w->side));
+	ls_seq_watch_ended(m->seq, w->side, ls_migrations_now());
+	ls_migration_drive(m);
+}
+
+void ls_migration_call_agent(struct ls_migration *m, const struct ls_seq_action *a)
+{
+	struct ls_host *host = ls_migration_host(m, a->side);
+	struct agent_call *c;
+
+	m->calls++;
+	if (a->kind == LS_SEQ_WATCH) {
+		m->watch[a->side] = (struct watch){.migration = m, .side = a->side, .on = true};
+		ls_host_watch(host, ls_seq_view(m->seq)->spec->id, a->after, on_event, on_watch_end, &m->watch[a->side]);
+		return;
+	}
+	c = ls_msg_alloc(sizeof(*c));
+	*c = (struct agent_call){.m = m, .action = *a};
+	if (ls_host_introduced(host))
+		call_now(c);
+	else
+		ls_host_hello(host, on_introduced, c);
+}

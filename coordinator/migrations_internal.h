@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef LS_COORDINATOR_MIGRATIONS_INTERNAL_H
+#define LS_COORDINATOR_MIGRATIONS_INTERNAL_H
+
+#include "coordinator/migrations.h"
+
+struct pending {
+	struct pending *next;
+	Lockstep__Store__Record *record;
+	struct ls_migration *migration;
+};
+
+struct ls_migration {
+	struct ls_migrations *all;
+	struct ls_migration *older, *newer;
+	struct ls_seq *seq;
+	struct pending *pending, **pending_tail; // records on their way to the disk, in order
+	unsigned calls;                          // callbacks that still point here
+	uv_timer_t *timer;
+	struct ls_listener *listener;
+	bool stored;     // its first record is durable
+	bool driving;
+	unsigned telling;
+	struct watch {
+		struct ls_migration *migration;
+		enum ls_seq_side side;
+		bool on;
+	} watch[2];
+};
+
+struct ls_migrations {
+	uv_loop_t *loop;
+	struct ls_agents *agents;
+	struct ls_store *store;
+	struct ls_history *history;
+	struct ls_planner_world world;
+	struct ls_migration *newest, *oldest;
+	struct ls_seq *reading; // while the store is read
+	unsigned open, ended;
+	bool stopped;
+};
+
+struct ls_seq_time ls_migrations_now(void);
+struct ls_host *ls_migration_host(const struct ls_migration *m, enum ls_seq_side side);
+// Carries out all actions that wait, then sets the timer.
+void ls_migration_drive(struct ls_migration *m);
+// One of PREPARE .. WATCH.
+void ls_migration_call_agent(struct ls_migration *m, const struct ls_seq_action *a);
+
+#endif

@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coordinator/sequencer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/message.h"
+#include "coordinator/sequencer_next.h"
+
+static struct ls_seq *fresh(const Lockstep__V1__MigrationSpec *spec, const char *actor)
+{
+	struct ls_seq *q = ls_msg_alloc(sizeof(*q));
+
+	LS_MSG_NEW(q->view, LOCKSTEP__V1__MIGRATION__INIT);
+	q->view->spec = ls_msg_clone(spec);
+	ls_msg_set(&q->view->actor, actor);
+	return q;
+}
+
+static void persist(struct ls_seq *q, Lockstep__Store__Record *r)
+{
+	ls_seq_emit(q, (struct ls_seq_action){.kind = LS_SEQ_PERSIST, .record = r});
+}
+
+struct ls_seq *ls_seq_new(const Lockstep__V1__MigrationSpec *spec, const char *actor, struct ls_seq_time t)
+{
+	struct ls_seq *q = fresh(spec, actor);
+	Lockstep__Store__Record *r = ls_seq_record(t);
+
+	r->kind_case = LOCKSTEP__STORE__RECORD__KIND_CREATED;
+	LS_MSG_NEW(r->created, LOCKSTEP__STORE__CREATED__INIT);
+	r->created->spec = ls_msg_clone(spec);
+	ls_msg_set(&r->created->actor, actor);
+	persist(q, r);
+	return q;
+}
+
+struct ls_seq *ls_seq_restore(const Lockstep__Store__Record *created)
+{
+	struct ls_seq *q;
+
+	if (created->kind_case != LOCKSTEP__STORE__RECORD__KIND_CREATED || !created->created->spec)
+		return NULL;
+	q = fresh(created->created->spec, created->created->actor);
+	ls_seq_fold(q, created);
+	return q;
+}
+
+void ls_seq_go_on(struct ls_seq *q, struct ls_seq_time t)
+{
+	// Whatever the last life asked for may have been done.
+	if (q->planned && q->planned->plan->feasible) {
+		q->side[LS_SEQ_DEST].tried = true;
+		q->side[LS_SEQ_SOURCE].tried = q->side[LS_SEQ_DEST].prepared;
+	}
+	ls_seq_advance(q, t);
+}
+
+void ls_seq_free(struct ls_seq *q)
+{
+	struct ls_seq_action a;
+
+	if (!q)
+		return;
+	while (ls_seq_next(q, &a))
+		ls_msg_free(a.record);
+	free(q->queue);
+	for (int i = 0; i < 2; i++)
+		ls_msg_free(q->side[i].error);
+	ls_msg_free(q->planned);
+	ls_msg_free(q->view);
+	free(q);
+}
+
+static void settled(struct seq_side *s)
+{
+	s->busy = false;
+	s->tries = 0;
+	s->retry_ns = 0;
+}
+
+void ls_seq_persisted(struct ls_seq *q, const Lockstep__Store__Record *r, struct ls_seq_time t)
+{
+	ls_seq_fold(q, r);
+	if (r->kind_case == LOCKSTEP__STORE__RECORD__KIND_PREPARED)
+		settled(&q->side[r->prepared->side == LOCKSTEP__V1__SIDE__SIDE_DESTINATION]);
+	else if (r->kind_case == LOCKSTEP__STORE__RECORD__KIND_PREPARE_FAILED)
+		settled(&q->side[r->prepare_failed->side == LOCKSTEP__V1__SIDE__SIDE_DESTINATION]);
+	else if (r->kind_case == LOCKSTEP__STORE__RECORD__KIND_TOLD)
+		settled(&q->side[r->told->side == LOCKSTEP__V1__SIDE__SIDE_DESTINATION]);
+	else if (r->kind_case == LOCKSTEP__STORE__RECORD__KIND_ASKED && r->asked->cancel)
+		q->cancelling = false;
+	ls_seq_advance(q, t);
+	ls_seq_emit(q, (struct ls_seq_action){.kind = LS_SEQ_CHANGED});
+}
+
+void ls_seq_planned(struct ls_seq *q, const Lockstep__V1__DryRunResponse *plan, const uint8_t token[LS_TOKEN_SIZE],
+		    struct ls_seq_time t)
+{
+	Lockstep__Store__Record *r;
+	struct ls_error err;
+
+	if (q->planned || q->finishing || q->finished)
+		return;
+	r = ls_seq_record(t);
+	r->kind_case = LOCKSTEP__STORE__RECORD__KIND_PLANNED;
+	LS_MSG_NEW(r->planned, LOCKSTEP__STORE__PLANNED__INIT);
+	r->planned->plan = ls_msg_clone(plan);
+	ls_msg_set_bytes(&r->planned->token, token, LS_TOKEN_SIZE);
+	if (!plan->feasible) {
+		ls_plan_error(plan, &err);
+		r->planned->error = ls_msg_error(&err);
+	}
+	persist(q, r);
+}
+
+static Lockstep__V1__Side side_value(enum ls_seq_side side)
+{
+	return side == LS_SEQ_DEST ? LOCKSTEP__V1__SIDE__SIDE_DESTINATION : LOCKSTEP__V1__SIDE__SIDE_SOURCE;
+}
+
+static bool uncertain(const struct ls_seq_answer *a)
+{
+	return a->status == LS_RPC_UNAVAILABLE || a->status == LS_RPC_DEADLINE_EXCEEDED ||
+	       a->status == LS_RPC_CANCELLED || a->status == LS_RPC_UNKNOWN || a->status == LS_RPC_INTERNAL;
+}
+
+static void try_again(struct seq_side *s, struct ls_seq_time t)
+{
+	s->busy = false;
+	s->retry_ns = ls_seq_backoff(s->tries, t.now_ns);
+	s->tries++;
+}
+
+static void answer_prepare(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_answer *a,
+			   struct ls_seq_time t)
+{
+	struct seq_side *s = &q->side[side];
+	Lockstep__Store__Record *r;
+
+	s->maybe_sent |= a->sent && uncertain(a);
+	if (a->status != LS_RPC_OK && uncertain(a) && ls_seq_prepare_again(s))
+		return try_again(s, t);
+	r = ls_seq_record(t);
+	if (a->status == LS_RPC_OK) {
+		r->kind_case = LOCKSTEP__STORE__RECORD__KIND_PREPARED;
+		LS_MSG_NEW(r->prepared, LOCKSTEP__STORE__PREPARED__INIT);
+		r->prepared->side = side_value(side);
+		ls_msg_set(&r->prepared->ledger_id, a->ledger_id);
+		ls_msg_set(&r->prepared->word, a->word);
+	} else {
+		r->kind_case = LOCKSTEP__STORE__RECORD__KIND_PREPARE_FAILED;
+		LS_MSG_NEW(r->prepare_failed, LOCKSTEP__STORE__PREPARE_FAILED__INIT);
+		r->prepare_failed->side = side_value(side);
+		r->prepare_failed->certain = !s->maybe_sent;
+		r->prepare_failed->error = ls_msg_error(&a->error);
+	}
+	persist(q, r); // busy until it is durable
+}
+
+static bool last_word(const char *word)
+{
+	return !strcmp(word, "RELEASED") || !strcmp(word, "RETURNED") || !strcmp(word, "STARTED") ||
+	       !strcmp(word, "ABORTED");
+}
+
+static void tell(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_answer *a, bool refused,
+		 struct ls_seq_time t)
+{
+	struct seq_side *s = &q->side[side];
+	Lockstep__Store__Record *r = ls_seq_record(t);
+	const char *word = a->word ? a->word : "";
+
+	r->kind_case = LOCKSTEP__STORE__RECORD__KIND_TOLD;
+	LS_MSG_NEW(r->told, LOCKSTEP__STORE__TOLD__INIT);
+	r->told->side = side_value(side);
+	r->told->refused_unwind = refused;
+	if (!refused) {
+		r->told->known = a->status == LS_RPC_OK && a->known;
+		ls_msg_set(&r->told->word, word);
+		ls_msg_set(&r->told->ledger_id, a->ledger_id);
+		r->told->ended = !s->watching && last_word(word);
+	}
+	s->busy = true;
+	persist(q, r);
+}
+
+static bool news(const struct seq_side *s, const struct ls_seq_answer *a, bool known)
+{
+	const char *word = a->word ? a->word : "";
+
+	return !known ? !s->gone : strcmp(word, s->word) != 0 || (last_word(word) && !s->watching && !s->ended);
+}
+
+static void answer_word(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_answer *a, struct ls_seq_time t)
+{
+	struct seq_side *s = &q->side[side];
+	bool known = a->status == LS_RPC_OK && a->known;
+
+	if (a->status == LS_RPC_FAILED_PRECONDITION && a->kind == LS_SEQ_UNWIND) {
+		s->ask = true; // which word was it?
+		return tell(q, side, a, true, t);
+	}
+	if (a->status != LS_RPC_OK && a->status != LS_RPC_NOT_FOUND)
+		return try_again(s, t);
+	if (s->ledger_id[0] && a->ledger_id && a->ledger_id[0] && strcmp(a->ledger_id, s->ledger_id) != 0)
+		return ls_seq_ledger_lost(q, side, t);
+	// It was prepared and is not known now: the ledger is another, or was set back (rule 9).
+	if (!known && s->prepared)
+		return ls_seq_ledger_lost(q, side, t);
+	if (a->kind == LS_SEQ_GET_WORD)
+		s->ask = false;
+	if (news(s, a, known))
+		tell(q, side, a, false, t);
+	else if (a->kind == LS_SEQ_GET_WORD)
+		settled(s);
+	else
+		try_again(s, t); // heard, and not done yet
+}
+
+void ls_seq_answer(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_answer *a, struct ls_seq_time t)
+{
+	struct seq_side *s = &q->side[side];
+
+	if (q->finishing || q->finished)
+		return;
+	switch (a->kind) {
+	case LS_SEQ_PREPARE:
+		answer_prepare(q, side, a, t);
+		break;
+	case LS_SEQ_GRANT:
+		if (a->status == LS_RPC_OK) {
+			s->granted |= s->granting;
+			settled(s);
+		} else {
+			try_again(s, t);
+		}
+		break;
+	default:
+		answer_word(q, side, a, t);
+		break;
+	}
+	ls_seq_advance(q, t);
+}
+
+void ls_seq_agent_event(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__AgentEvent *e,
+			struct ls_seq_time t)
+{
+	struct seq_side *s = &q->side[side];
+	Lockstep__Store__Record *r;
+
+	if (q->finishing || q->finished || s->ended)
+		return;
+	s->watch_tries = 0;
+	if (e->kind_case == LOCKSTEP__V1__AGENT_EVENT__KIND_PROGRESS) {
+		ls_seq_progress(q, side, e->progress);
+		ls_seq_emit(q, (struct ls_seq_action){.kind = LS_SEQ_CHANGED});
+		return;
+	}
+	if (e->kind_case == LOCKSTEP__V1__AGENT_EVENT__KIND__NOT_SET || e->sequence <= s->seen)
+		return;
+	s->seen = e->sequence;
+	r = ls_seq_record(t);
+	r->kind_case = LOCKSTEP__STORE__RECORD__KIND_AGENT;
+	LS_MSG_NEW(r->agent, LOCKSTEP__STORE__FROM_AGENT__INIT);
+	r->agent->side = side_value(side);
+	r->agent->event = ls_msg_clone(e);
+	persist(q, r);
+}
+
+void ls_seq_watch_ended(struct ls_seq *q, enum ls_seq_side side, struct ls_seq_time t)
+{
+	struct seq_side *s = &q->side[side];
+
+	s->watching = false;
+	// If Ended is on its way to the disk, the word that is asked for meanwhile does no harm.
+	s->ask = true;
+	s->watch_retry_ns = ls_seq_backoff(s->watch_tries, t.now_ns);
+	s->watch_tries++;
+	ls_seq_advance(q, t);
+}
+
+void ls_seq_tick(struct ls_seq *q, struct ls_seq_time t)
+{
+	ls_seq_advance(q, t);
+}
+
+int ls_seq_cancel(struct ls_seq *q, const char *actor, struct ls_seq_time t, struct ls_error *err)
+{
+	Lockstep__Store__Record *r;
+
+	if (q->finished || q->finishing)
+		return ls_fail(err, LS_E_BAD_STATE, EALREADY, "the migration has ended");
+	if (ls_seq_cancel_refused(q))
+		return ls_fail(err, LS_E_BAD_STATE, EALREADY,
+			       "too late: the source has given its consent, the destination decides");
+	if (q->cancel_asked || q->cancelling)
+		return 0;
+	r = ls_seq_record(t);
+	r->kind_case = LOCKSTEP__STORE__RECORD__KIND_ASKED;
+	LS_MSG_NEW(r->asked, LOCKSTEP__STORE__ASKED__INIT);
+	r->asked->cancel = true;
+	ls_msg_set(&r->asked->actor, actor);
+	q->cancelling = true;
+	persist(q, r);
+	return 0;
+}
+
+int ls_seq_release(struct ls_seq *q, enum ls_gate gate, const char *actor, struct ls_seq_time t, struct ls_error *err)
+{
+	Lockstep__Store__Record *r;
+	bool holds = false;
+
+	for (size_t i = 0; i < q->view->spec->n_hold; i++)
+		holds |= q->view->spec->hold[i] == (Lockstep__V1__Gate)gate;
+	if (!holds)
+		return ls_fail(err, LS_E_INVALID, EINVAL, "the migration does not hold the gate %s", ls_gate_name(gate));
+	if (q->finished || q->finishing)
+		return ls_fail(err, LS_E_BAD_STATE, EALREADY, "the migration has ended");
+	if (q->released & ls_seq_gate_bit(gate))
+		return 0;
+	r = ls_seq_record(t);
+	r->kind_case = LOCKSTEP__STORE__RECORD__KIND_ASKED;
+	LS_MSG_NEW(r->asked, LOCKSTEP__STORE__ASKED__INIT);
+	r->asked->release = (Lockstep__V1__Gate)gate;
+	ls_msg_set(&r->asked->actor, actor);
+	persist(q, r);
+	return 0;
+}
+
+bool ls_seq_next(struct ls_seq *q, struct ls_seq_action *ret)
+{
+	if (!q->n)
+		return false;
+	*ret = q->queue[q->head++];
+	if (!--q->n)
+		q->head = 0;
+	return true;
+}
+
+const Lockstep__V1__Migration *ls_seq_view(const struct ls_seq *q)
+{
+	return q->view;
+}
+
+const Lockstep__Store__Planned *ls_seq_plan(const struct ls_seq *q)
+{
+	return q->planned;
+}
+
+const char *ls_seq_ledger_id(const struct ls_seq *q, enum ls_seq_side side)
+{
+	return q->side[side].ledger_id;
+}
+
+bool ls_seq_ended(const struct ls_seq *q)
+{
+	return q->finished;
+}
+
+enum ls_seq_cancel ls_seq_cancel_state(const struct ls_seq *q)
+{
+	if (!q->cancel_asked && !q->cancelling)
+		return LS_SEQ_NOT_ASKED;
+	if (ls_seq_cancel_refused(q))
+		return LS_SEQ_REFUSED;
+	return q->finished || ls_seq_source_returns(q) ? LS_SEQ_UNWINDS : LS_SEQ_ASKED;
+}
+
+unsigned ls_seq_marks(const struct ls_seq *q, const struct ls_seq_mark **ret)
+{
+	*ret = q->mark;
+	return q->n_marks;
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// The coordinator's mind for one migration. Pure: events in, actions out, time inside the events.
+//
+// State is the fold of the durable records (record.proto). An event that must survive becomes a
+// PERSIST action first; what follows from it follows on ls_seq_persisted(). What to do next is
+// derived from the state, not remembered: after a restart the records are folded and the same
+// derivation goes on.
+//
+//	plan -> refused
+//	     -> Prepare destination -> Prepare source -> Watch both
+//	        -> source at before-pause: Grant destination, then source  -> both ended: DONE
+//	        -> cancel, a Prepare refused, a side gave up:
+//	           Unwind source -> Settle destination                     -> both ended: RETURNED
+//
+// The VM's fate is the agents' (docs/decision.md). The only decision that is made here is to ask for the
+// unwind, which the source may refuse.
+#ifndef LS_COORDINATOR_SEQUENCER_H
+#define LS_COORDINATOR_SEQUENCER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/error.h"
+#include "common/schedule.h"
+#include "coordinator/record.pb-c.h"
+#include "proto/rpc/status.h"
+
+#define LS_TOKEN_SIZE 32u
+
+enum ls_seq_side { LS_SEQ_SOURCE, LS_SEQ_DEST };
+
+enum ls_seq_action_kind {
+	LS_SEQ_PERSIST, // write `record` (owned by the taker), then ls_seq_persisted() with it, in order
+	LS_SEQ_PLAN,    // describe and check, then ls_seq_planned()
+	LS_SEQ_PREPARE, // this and the next four: call the agent of `side`, then ls_seq_answer()
+	LS_SEQ_GRANT,   // gates in `gates`, bit 1 << ls_gate
+	LS_SEQ_UNWIND,
+	LS_SEQ_SETTLE,
+	LS_SEQ_GET_WORD,
+	LS_SEQ_WATCH,   // stream of `side` from `after`; ls_seq_agent_event()*, ls_seq_watch_ended()
+	LS_SEQ_CHANGED, // ls_seq_view() has news for those who watch
+};
+
+struct ls_seq_action {
+	enum ls_seq_action_kind kind;
+	enum ls_seq_side side;
+	uint32_t gates;
+	uint64_t after;
+	Lockstep__Store__Record *record;
+};
+
+struct ls_seq_time {
+	uint64_t now_ns;  // monotonic
+	uint64_t unix_ms; // for records
+};
+
+// How a call to an agent ended.
+struct ls_seq_answer {
+	enum ls_seq_action_kind kind; // PREPARE .. GET_WORD
+	enum ls_rpc_status status;
+	bool sent;             // false: the agent cannot have acted on it
+	struct ls_error error; // status is not OK
+	// OK: what it answered; borrowed
+	const char *word, *ledger_id; // NULL: none
+	bool known;                   // WordResponse.known
+};
+
+enum ls_seq_cancel { LS_SEQ_NOT_ASKED, LS_SEQ_ASKED, LS_SEQ_UNWINDS, LS_SEQ_REFUSED };
+
+struct ls_seq;
+
+// A new migration; emits its first record. `spec` is copied.
+struct ls_seq *ls_seq_new(const Lockstep__V1__MigrationSpec *spec, const char *actor, struct ls_seq_time t);
+// From the store: fold all records in order, then ls_seq_go_on(). NULL: the first one is not Created.
+struct ls_seq *ls_seq_restore(const Lockstep__Store__Record *created);
+void ls_seq_fold(struct ls_seq *q, const Lockstep__Store__Record *record);
+void ls_seq_go_on(struct ls_seq *q, struct ls_seq_time t);
+void ls_seq_free(struct ls_seq *q);
+
+void ls_seq_persisted(struct ls_seq *q, const Lockstep__Store__Record *record, struct ls_seq_time t);
+// `plan` and `token` (random) are copied.
+void ls_seq_planned(struct ls_seq *q, const Lockstep__V1__DryRunResponse *plan, const uint8_t token[LS_TOKEN_SIZE],
+		    struct ls_seq_time t);
+void ls_seq_answer(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_answer *answer, struct ls_seq_time t);
+void ls_seq_agent_event(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__AgentEvent *event,
+			struct ls_seq_time t);
+void ls_seq_watch_ended(struct ls_seq *q, enum ls_seq_side side, struct ls_seq_time t);
+void ls_seq_tick(struct ls_seq *q, struct ls_seq_time t);
+
+// BAD_STATE: too late (consented, or ended). Repeating it is harmless.
+int ls_seq_cancel(struct ls_seq *q, const char *actor, struct ls_seq_time t, struct ls_error *err);
+// INVALID: the spec does not hold this gate; BAD_STATE: ended.
+int ls_seq_release(struct ls_seq *q, enum ls_gate gate, const char *actor, struct ls_seq_time t, struct ls_error *err);
+
+// Takes the next action; false if there is none. Drain after every call above.
+bool ls_seq_next(struct ls_seq *q, struct ls_seq_action *ret);
+// When to call ls_seq_tick(); UINT64_MAX: never.
+uint64_t ls_seq_deadline(const struct ls_seq *q);
+
+const Lockstep__V1__Migration *ls_seq_view(const struct ls_seq *q); // borrowed, until the next call
+const Lockstep__Store__Planned *ls_seq_plan(const struct ls_seq *q); // NULL before the plan is durable
+const char *ls_seq_ledger_id(const struct ls_seq *q, enum ls_seq_side side);
+bool ls_seq_ended(const struct ls_seq *q); // DONE, RETURNED, REFUSED or OPERATOR, durably
+enum ls_seq_cancel ls_seq_cancel_state(const struct ls_seq *q);
+
+// How the view's phase and gate came about, oldest first, so that watchers miss no state: at most
+// LS_SEQ_MARKS are kept, more than a migration can have.
+#define LS_SEQ_MARKS 32u
+struct ls_seq_mark {
+	uint64_t sequence;
+	Lockstep__V1__Phase phase;
+	Lockstep__V1__Gate waiting_at;
+	uint64_t changed_ms;
+};
+unsigned ls_seq_marks(const struct ls_seq *q, const struct ls_seq_mark **ret);
+
+#endif

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shared by sequencer.c (what to do next) and sequencer_fold.c (what is known).
+#ifndef LS_COORDINATOR_SEQUENCER_INTERNAL_H
+#define LS_COORDINATOR_SEQUENCER_INTERNAL_H
+
+#include "coordinator/sequencer.h"
+
+#define HOW_NONE LOCKSTEP__V1__ENDED__HOW__NONE
+#define HOW_DONE LOCKSTEP__V1__ENDED__HOW__DONE
+#define HOW_RETURNED LOCKSTEP__V1__ENDED__HOW__RETURNED
+#define HOW_ABORTED LOCKSTEP__V1__ENDED__HOW__ABORTED
+#define HOW_OPERATOR LOCKSTEP__V1__ENDED__HOW__OPERATOR
+
+struct seq_side {
+	// Folded from records.
+	bool prepared;        // Prepare was answered well
+	bool refused;         // Prepare failed for good
+	bool refused_certain; // ... and the agent holds nothing
+	bool gone;            // the agent says that it holds nothing
+	bool unwind_refused;
+	bool ended;
+	int how;              // HOW_*, with `ended`
+	uint32_t gates;       // reached
+	char ledger_id[80];
+	char word[24];
+	Lockstep__V1__ErrorDetail *error; // why it ended so
+
+	// Of this life only.
+	uint64_t seen;     // sequence of the newest event taken
+	bool tried;        // a Prepare may have reached it
+	bool busy;         // a call, or the record of its answer, is under way
+	bool watching;
+	bool ask;          // the watch broke: ask for the word before watching again
+	uint32_t granted, granting;
+	bool maybe_sent;   // some Prepare may have arrived, whatever its answer
+	unsigned tries;
+	uint64_t retry_ns;
+	unsigned watch_tries;
+	uint64_t watch_retry_ns;
+};
+
+struct ls_seq {
+	// Folded from records.
+	Lockstep__V1__Migration *view;
+	Lockstep__Store__Planned *planned;
+	struct seq_side side[2];
+	bool cancel_asked;
+	uint32_t released; // held gates that a client let go
+	bool precopying, paused;
+	bool finished;
+	struct ls_seq_mark mark[LS_SEQ_MARKS];
+	unsigned n_marks;
+
+	// Of this life only.
+	bool plan_busy;
+	bool cancelling;   // the record of a cancel is under way
+	bool finishing;
+	bool waiting;         // only the slower side is missing
+	uint64_t patience_ns; // until when the slower side is waited for; 0: no need yet
+	struct ls_seq_action *queue;
+	size_t head, n, room;
+};
+
+static inline bool ls_seq_word_is(const struct seq_side *s, const char *word)
+{
+	return __builtin_strcmp(s->word, word) == 0;
+}
+
+static inline uint32_t ls_seq_gate_bit(unsigned gate)
+{
+	return (uint32_t)1 << gate;
+}
+
+bool ls_seq_source_returns(const struct ls_seq *q); // RETURNING is durable there, or RETURNED
+bool ls_seq_dest_aborted(const struct ls_seq *q);
+bool ls_seq_consented(const struct ls_seq *q);      // or more
+bool ls_seq_cancel_refused(const struct ls_seq *q);
+// Gates that may be passed: none before the source waits before the pause with the destination prepared,
+// then all up to the first that is held.
+uint32_t ls_seq_allowed(const struct ls_seq *q);
+
+// Sets phase, gate and marks of the view from what is folded.
+void ls_seq_refresh(struct ls_seq *q, uint64_t unix_ms);
+// Progress is not stored: straight into the view.
+void ls_seq_progress(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__DeviceProgress *p);
+
+#endif
