@@ -1,0 +1,262 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The whole of lockstep on this machine: two simulated hosts, an agent on each, the coordinator, test VMMs.
+
+As a module: class Stack. As a program, for demonstrations:
+    stack.py up DIR     starts everything in DIR with a VM on host-a, writes DIR/env (shell variables), says "ready",
+                        stops everything at the end of stdin, SIGTERM or SIGINT
+"""
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from processes import LIMIT, Folder, Process, binary, free_port  # noqa: E402
+
+VM = "vm1"
+# One of each type and one more of the full type.
+TYPES = ("stopcopy", "p2p", "full", "full")
+RATE = 4000           # descriptors a second and device: with its peers' that is 2 writes in 11 to each
+LATENCY_MS = 30       # of each arc on the way down: about 20 writes per pair in the window that must lose none
+QUIESCE_ARCS = ("RUNNING RUNNING_P2P", "PRE_COPY PRE_COPY_P2P", "RUNNING_P2P STOP", "RUNNING STOP",
+                "PRE_COPY_P2P STOP_COPY", "PRE_COPY STOP_COPY")
+
+
+class Host:
+    """What runs on one host, and how it is configured."""
+
+    def __init__(self, stack, letter, types):
+        self.stack, self.letter, self.name = stack, letter, f"host-{letter}"
+        self.types = list(types)
+        self.slots = list(range(len(types)))
+        self.memory = [None] * len(types)
+        self.software_version = None
+        self.listen = f"127.0.0.1:{free_port()}"
+        self.stream = f"127.0.0.1:{free_port()}"
+        self.stream_as_told = self.stream      # a test may put a proxy in between
+        self.folder = stack.folder
+        self.extra_agent_config = ""
+        self.agent_env, self.vmm_env = {}, {}
+        self.simhost = self.agent = self.vmm = None
+
+    def path(self, name):
+        return self.folder(f"{self.letter}-{name}")
+
+    def device(self, i):
+        return f"{self.letter}{i}"
+
+    @property
+    def devices(self):
+        return [self.device(i) for i in range(len(self.types))]
+
+    # ---- simulated kernel and hardware ----
+
+    def start_simhost(self):
+        text = f"[host]\nsocket = {self.path('hw')}\n"
+        if self.software_version is not None:
+            text += f"software_version = {self.software_version}\n"
+        for i, kind in enumerate(self.types):
+            text += f"[device {self.device(i)}]\ntype = {kind}\nslot = {self.slots[i]}\nrate = {self.stack.rate}\n"
+            if self.memory[i]:
+                text += f"memory = {self.memory[i]}\n"
+        config = self.folder.write(f"{self.letter}-hw.conf", text)
+        self.simhost = self.stack.process(f"simhost-{self.letter}", [binary("lockstep-simhost"), config])
+        self.simhost.expect("ready")
+        for name in self.devices:
+            for arc in QUIESCE_ARCS:
+                self.debug(name, f"latency {arc} {self.stack.latency_ms}")
+
+    def debug(self, device, command):
+        return subprocess.run([binary("lockstep-simhost"), "debug", self.path("hw"), device, command], check=True,
+                              capture_output=True, text=True, timeout=LIMIT).stdout
+
+    # ---- agent ----
+
+    def agent_config(self):
+        text = (f"[agent]\nhost = {self.name}\nlisten = {self.listen}\nstream = {self.stream}\n"
+                f"vmm = {self.path('vmm')}\nledger = {self.path('ledger.db')}\n")
+        for i, name in enumerate(self.devices):
+            text += (f"[device {name}]\nvm = {VM}\nprovider = sim\npath = {self.path('hw')}#{name}\n"
+                     f"slot = {self.slots[i]}\n")
+        return text + self.extra_agent_config
+
+    def start_agent(self, **env):
+        config = self.folder.write(f"{self.letter}-agent.conf", self.agent_config())
+        self.agent = self.stack.process(f"agent-{self.letter}", [binary("lockstep-agent"), "--config", config],
+                                        {**self.agent_env, **env})
+        self.agent.expect("ready")
+
+    # ---- VMM ----
+
+    def start_vmm(self, incoming=False, peer=None, **env):
+        argv = [binary("lockstep-testvmm"), "--vm", VM, "--sim", self.path("hw"), "--agent", self.path("vmm"),
+                "--control", self.path("control"), "--stall-ms", "2000", "--ram", "16"]
+        for name in self.devices:
+            argv += ["--device", f"{name}={name}"]
+        if incoming:
+            argv += ["--incoming", "--ram-listen", "127.0.0.1:0"]
+        if peer:
+            argv += ["--ram-peer", peer]
+        self.vmm = self.stack.process(f"vmm-{self.letter}", argv, {**self.vmm_env, **env})
+        self.ram = self.vmm.expect("vmm.ram-listen").split("=")[1] if incoming else None
+        self.vmm.expect("vmm.incoming" if incoming else "vmm.running")
+        self.vmm.expect("vmm.connected")
+        return self
+
+    def ask(self, command, limit=LIMIT):
+        done = subprocess.run([binary("lockstep-testvmm"), "--ask", self.path("control"), *command.split()],
+                              capture_output=True, text=True, timeout=limit)
+        return done.stdout
+
+    def verify(self):
+        return json.loads(self.ask("verify"))
+
+    def wait(self, state):
+        assert self.ask(f"wait {state}").strip() == f"ok {state}", self.vmm.tail()
+
+
+class Stack:
+    def __init__(self, types=TYPES, folder=None, rate=RATE, latency_ms=LATENCY_MS, destination_types=None):
+        self.folder = folder or Folder()
+        self.rate, self.latency_ms = rate, latency_ms
+        self.processes = []
+        self.a = Host(self, "a", types)
+        self.b = Host(self, "b", destination_types or types)
+        self.address = f"127.0.0.1:{free_port()}"
+        self.coordinator = None
+        self._channel = None
+        self._moves = 0
+
+    def __enter__(self):
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(self, kind, value, trace):
+        if kind:
+            sys.stderr.write(self.tails() + "\n")
+        self.stop()
+
+    def process(self, name, argv, env=None):
+        process = Process(name, argv, env)
+        self.processes.append(process)
+        return process
+
+    def start(self):
+        for host in (self.a, self.b):
+            host.start_simhost()
+            host.start_agent()
+        self.start_coordinator()
+        return self
+
+    def start_coordinator(self, **env):
+        text = f"[coordinator]\nid = one\nlisten = {self.address}\nstore = {self.folder('store.db')}\n"
+        for host in (self.a, self.b):
+            text += f"[host {host.name}]\nagent = {host.listen}\nstream = {host.stream_as_told}\n"
+        config = self.folder.write("lockstepd.conf", text)
+        self.coordinator = self.process("lockstepd", [binary("lockstepd"), "--config", config], env)
+        self.coordinator.expect("ready")
+
+    def boot(self, source=None, destination=None):
+        """A running VM on one host and one that waits for it on the other."""
+        source, destination = source or self.a, destination or self.b
+        destination.start_vmm(incoming=True)
+        source.start_vmm(peer=destination.ram)
+
+    def turn(self, new_source, new_destination):
+        """After a move: a VMM waits where the VM came from, so that it can go back."""
+        assert new_destination.vmm.wait() == 0, new_destination.vmm.tail()
+        new_destination.start_vmm(incoming=True)
+        assert new_source.ask(f"ram-peer {new_destination.ram}") == "ok\n"
+
+    def ctl(self, *args, limit=LIMIT):
+        return subprocess.run([binary("lockstepctl"), "--coordinator", self.address, *args], capture_output=True,
+                              text=True, timeout=limit)
+
+    # ---- the API ----
+
+    @property
+    def api(self):
+        import grpc
+        import messages
+        if not self._channel:
+            self._channel = grpc.insecure_channel(self.address)
+        return messages.lockstep(self._channel)
+
+    def spec(self, source=None, destination=None, **fields):
+        import messages
+        self._moves += 1
+        fields.setdefault("id", f"m{self._moves}")
+        return messages.migration.MigrationSpec(vm=VM, source=(source or self.a).name,
+                                                destination=(destination or self.b).name, **fields)
+
+    def begin(self, spec):
+        import messages
+        return self.api.Start(messages.migration.StartRequest(spec=spec, actor="test"), timeout=LIMIT)
+
+    def watch(self, spec):
+        """Yields the migration as it changes, to its end."""
+        import messages
+        return self.api.Watch(messages.migration.GetRequest(id=spec.id), timeout=LIMIT)
+
+    def until(self, spec, condition):
+        """The migration as soon as `condition` holds for it, or at its end."""
+        import messages
+        last = None
+        for last in self.watch(spec):
+            if condition(last) or last.phase >= messages.migration.PHASE_DONE:
+                break
+        return last
+
+    def finish(self, spec):
+        last = None
+        for last in self.watch(spec):
+            pass
+        return last
+
+    def move(self, source=None, destination=None, **fields):
+        spec = self.spec(source, destination, **fields)
+        self.begin(spec)
+        return self.finish(spec)
+
+    # ---- the end ----
+
+    def tails(self):
+        return "\n".join(process.tail() for process in self.processes)
+
+    def stop(self):
+        """In the opposite order; exit statuses by name."""
+        if self._channel:
+            self._channel.close()
+        statuses = {process.name: process.stop() for process in reversed(self.processes)}
+        self.folder.remove()
+        return statuses
+
+
+def up(directory):
+    os.makedirs(directory, exist_ok=True)
+    folder = Folder()
+    folder.path, folder.keep = directory, True
+    end = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: end.set())
+    with Stack(folder=folder) as stack:
+        stack.boot()
+        folder.write("env", f"COORDINATOR={stack.address}\nVM={VM}\nSOURCE={stack.a.name}\n"
+                     f"DESTINATION={stack.b.name}\nTESTVMM={binary('lockstep-testvmm')}\n"
+                     f"CTL={binary('lockstepctl')}\nSOURCE_VMM={stack.a.path('control')}\n"
+                     f"DESTINATION_VMM={stack.b.path('control')}\n")
+        print("ready", flush=True)
+        threading.Thread(target=lambda: (sys.stdin.read(), end.set()), daemon=True).start()
+        end.wait()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3 or sys.argv[1] != "up":
+        sys.exit(__doc__)
+    up(sys.argv[2])
