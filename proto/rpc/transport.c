@@ -341,3 +341,21 @@ int ls_transport_accept(uv_stream_t *listener, bool local, struct ls_transport *
 	*ret_transport = &plain->base;
 	return 0;
 }
+
+int ls_transport_adopt(uv_loop_t *loop, int fd, struct ls_transport **ret_transport)
+{
+	struct plain *plain;
+	int r = plain_new(loop, false, &plain);
+
+	if (r < 0)
+		return r;
+	plain->accepted = true;
+	r = uv_tcp_open(&plain->uv.tcp, fd);
+	if (r < 0) {
+		uv_close(&plain->uv.handle, on_handle_closed);
+		return r;
+	}
+	name_peer(plain, false);
+	*ret_transport = &plain->base;
+	return 0;
+}

@@ -87,6 +87,9 @@ void ls_transport_ignore_sigpipe(void);
 int ls_transport_connect(uv_loop_t *loop, const struct ls_address *address,
 			 struct ls_transport **ret_transport);
 
+/* A connected TCP socket that was accepted elsewhere. Taken over on success. */
+int ls_transport_adopt(uv_loop_t *loop, int fd, struct ls_transport **ret_transport);
+
 struct ls_listener;
 
 /* The receiver owns the transport, and starts or closes it. */
