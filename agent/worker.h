@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // One thread per device, on the device's NUMA node, that makes all blocking calls: arcs, data_fd,
 // the device's stream. Takes one job at a time from the loop and answers each exactly once.
+//
+// ADOPT of a device without migration v2 fails (NOT_MIGRATABLE, V1_ONLY) with `caps` filled. ARC asks GET first and
+// sends no SET that K2 forbids (BAD_STATE); RESUMING is left by LOAD or RESET only. A failed ARC, RESET or LOAD leaves
+// stream and device as they are: `state` says where. PRECOPY without dirty counts makes one pass.
 #ifndef LS_AGENT_WORKER_H
 #define LS_AGENT_WORKER_H
 
@@ -32,8 +36,8 @@ struct ls_job {
 	char address[128];          // CONNECT
 	void *hello;                // CONNECT, ACCEPT: malloc'ed encoded Frame to say first; taken over
 	size_t hello_len;
-	uint32_t max_rounds;        // PRECOPY
-	uint64_t rest_bytes;        // PRECOPY
+	uint32_t max_rounds;        // PRECOPY: at least one is made unless nothing is left
+	uint64_t rest_bytes;        // PRECOPY: done when initial is 0 and dirty at most this
 	uint64_t timeout_ms;        // CONNECT: connect and handshake
 };
 
@@ -42,7 +46,7 @@ struct ls_job_result {
 	int status;                 // 0 or negative errno, then `error` says more
 	struct ls_error error;
 	int from_state, state;      // before and after, as GET told; -1: GET failed too
-	uint64_t begin_ns, end_ns;  // CLOCK_MONOTONIC
+	uint64_t begin_ns, end_ns;  // CLOCK_MONOTONIC; ARC, RESET: right around the kernel call, else the whole job
 	struct ls_dev_caps caps;    // ADOPT
 	uint64_t size;              // ADOPT: estimate, 0 unknown
 	uint64_t length;            // SEND, LOAD: total bytes of the image
@@ -71,15 +75,15 @@ struct ls_worker_options {
 
 int ls_worker_start(uv_loop_t *loop, const struct ls_worker_options *options, struct ls_worker **ret,
 		    struct ls_error *err);
-// Loop thread. One job at a time: -EBUSY while one is under way. `job` is copied.
+// Loop thread. One job at a time: -EBUSY while one is under way, and nothing is taken over. `job` is copied.
 int ls_worker_submit(struct ls_worker *w, const struct ls_job *job);
 // Loop thread: makes a job that waits on data or the stream end soon with -ECANCELED, and shuts the stream. An arc under
 // way is not touched (it cannot be). Harmless when idle. The next submit clears it.
 void ls_worker_interrupt(struct ls_worker *w);
 const struct ls_worker_progress *ls_worker_progress(const struct ls_worker *w);
 bool ls_worker_busy(const struct ls_worker *w);
-// Ends the thread after the job under way (LS_JOB_CLOSE is implied), frees everything, then calls
-// `freed` on the loop. No done callback comes after this call.
+// Interrupts, ends the thread after the job under way (LS_JOB_CLOSE is implied), frees everything, then calls
+// `freed` (may be NULL) on the loop. No done callback comes after this call. An arc that never returns keeps all of it.
 void ls_worker_free(struct ls_worker *w, void (*freed)(void *user), void *user);
 
 #endif
