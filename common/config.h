@@ -29,7 +29,8 @@ struct ls_config_key {
 // `object(user, section, name, line, err)` answers the struct that the section's keys go into: called
 // at each section header ("device" and name "nic0"; name NULL for a plain section); NULL with
 // *err filled refuses it, a second "device nic0" for instance (the loader itself refuses a second plain
-// section and a key given twice). Lines hold at most 197 characters; " ;" begins a comment. Returns 0 or negative errno with *err: CONFIG, "FILE:LINE: ...".
+// section and a key given twice). Lines hold at most 197 characters; " ;" begins a comment. Returns 0 or
+// negative errno with *err: CONFIG, "FILE:LINE: ...".
 typedef void *ls_config_object_fn(void *user, const char *section, const char *name, int line, struct ls_error *err);
 int ls_config_load(const char *path, const struct ls_config_key *keys, unsigned n_keys, ls_config_object_fn *object,
 		   void *user, struct ls_error *err);

@@ -21,7 +21,8 @@ static bool chance(struct world *w, unsigned one_in)
 static void violation(struct world *w, const char *what, unsigned device)
 {
 	if (w->violations++ == 0)
-		snprintf(w->what, sizeof(w->what), "device %u in %s: %s", device, ls_state_name(w->state[device]), what);
+		snprintf(w->what, sizeof(w->what), "device %u in %s: %s", device,
+			 ls_state_name(w->state[device]), what);
 }
 
 void world_begin(struct world *w, const struct ls_schedule *s, bool dest, uint64_t seed)

@@ -214,7 +214,8 @@ static void the_proof_says_where_and_who(void **state)
 	UNPROVED(source, 0, kind, LS_STEP_ARC, "no arc may stand before 'streams'");
 	UNPROVED(dest, 0, devices, 1, "destination step 1: dst1 may be in RUNNING after a reset when 'load' comes");
 	UNPROVED(dest, 5, devices, 2, "destination step 6: dst1 in RUNNING may write to dst0 in STOP");
-	UNPROVED(source_unwind, 1, devices, 1, "source unwind step 2 (begun in step 4): nic0 in RUNNING may write to nic1");
+	UNPROVED(source_unwind, 1, devices, 1,
+		 "source unwind step 2 (begun in step 4): nic0 in RUNNING may write to nic1");
 	s = good;
 	s.source.n = 8;
 	assert_int_equal(ls_schedule_verify(&s, &err), -EINVAL);
