@@ -5,6 +5,7 @@
  *   fail_arc     "FROM TO ERRNO [sticky] [error]"; ERRNO 0 takes it away
  *   arcs         count and last duration of every arc taken
  *   save_rate, load_rate  bytes per second, 0: no limit
+ *   transfer_ms  every write to RAM or to a peer takes that much longer
  *   counters     what the host knows and the guest does not
  *   quirks       LSV_QUIRK_*
  *   reset        any write: the function is reset as its guest would
@@ -245,6 +246,7 @@ void lsv_dbg_add(struct lsv_vf *vf)
 	debugfs_create_file("counters", 0400, d, vf, &counters_fops);
 	debugfs_create_u64("save_rate", 0600, d, &vf->dbg.save_rate);
 	debugfs_create_u64("load_rate", 0600, d, &vf->dbg.load_rate);
+	debugfs_create_u32("transfer_ms", 0600, d, &vf->dbg.transfer_ms);
 	debugfs_create_u32("quirks", 0600, d, &vf->dbg.quirks);
 	debugfs_create_file("reset", 0200, d, vf, &reset_fops);
 	vf->dbg.dir = d;

@@ -38,6 +38,7 @@
 #define LSV_RATE_DEFAULT	1000		/* descriptors per second */
 #define LSV_RATE_MAX		1000000
 #define LSV_LATENCY_MAX_MS	60000
+#define LSV_TRANSFER_MAX_MS	10000
 #define LSV_NTYPES		3
 
 struct lsv_fabric;
@@ -82,6 +83,7 @@ struct lsv_dbg {
 	u64 arc_count[LSV_STATES][LSV_STATES];
 	u64 arc_us[LSV_STATES][LSV_STATES];	/* the last one took */
 	u64 save_rate, load_rate;		/* bytes per second, 0: no limit */
+	u32 transfer_ms;
 	u32 quirks;
 };
 

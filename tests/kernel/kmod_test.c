@@ -299,6 +299,24 @@ static bool test_stopping_a_peer_early_loses_writes_and_shows_the_first(void)
 	return true;
 }
 
+static bool test_suspend_waits_for_what_is_outstanding(void)
+{
+	CHECK(fresh_pair());
+	ring_desc(&vm, &a, 0, LSM_OP_P2P_WRITE, LSM_DESC_IRQ, 1, 64, 0);
+	CHECK(vdev_debug(&a, "transfer_ms", "200"));
+	ring_start(&a, 1);
+	while (reg64(&a, LSM_REG_TX_SEQ + 8) == 1)
+		;
+	/* The first write has its number and is on its way. */
+	CHECK_EQ(set_state(&a, LSM_RUNNING_P2P, NULL), 0);
+	CHECK_EQ(reg32(&a, LSM_REG_STATUS), 0);
+	CHECK_EQ(reg64(&b, LSM_REG_RX_COUNT), 1);
+	CHECK(irq_wait(&a, 1));
+	CHECK(no_loss(&b, 0, &a, 1));
+	CHECK(vdev_debug(&a, "transfer_ms", "0"));
+	return true;
+}
+
 static bool test_barriers_lose_nothing_however_often(void)
 {
 	CHECK(fresh_pair());
@@ -737,6 +755,7 @@ int main(int argc, char **argv)
 		T(interrupts_and_dma_are_counted_alike_on_both_sides),
 		T(quiet_in_stop_and_no_write_heard),
 		T(stopping_a_peer_early_loses_writes_and_shows_the_first),
+		T(suspend_waits_for_what_is_outstanding),
 		T(barriers_lose_nothing_however_often),
 		T(image_moves_to_another_device_and_traffic_goes_on),
 		T(without_bus_master_nothing_moves_and_bars_need_the_memory_bit),
