@@ -161,6 +161,7 @@ int ls_vfio_check_version(const char *path, const char *type, const char *versio
 				return r;
 		}
 	}
-	// A function that is no mediated device offers it in its own directory.
-	return write_version(path, "migration_version", version, where, where_size);
+	// A function that is no mediated device offers it in its own directory; a parent has a directory of that name.
+	int r = write_version(path, "migration_version", version, where, where_size);
+	return r == -EISDIR ? 0 : r;
 }
