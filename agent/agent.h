@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// The agent's world, built by main.c: what the parts of the control plane share. Loop thread.
+#ifndef LS_AGENT_AGENT_H
+#define LS_AGENT_AGENT_H
+
+#include <uv.h>
+
+#include "agent/config.h"
+#include "agent/ledger.h"
+#include "agent/vmm.h"
+#include "agent/worker.h"
+#include "proto/rpc/rpc.h"
+
+#define LS_PROTOCOL 1u
+
+struct ls_agent;
+struct ls_migration;
+struct ls_peers;
+struct ls_survey;
+
+struct ls_agent_device {
+	const struct ls_device_config *config;
+	struct ls_worker *worker;
+	struct ls_dev_info info;
+	struct ls_dev_caps caps;  // as last probed
+	uint64_t size;
+	int state;
+	bool looked;              // caps, size, state are known
+	struct ls_error problem;  // why it cannot migrate; reason NONE: it can
+	ls_worker_done_fn *done;  // of whoever uses it now; NULL: nobody
+	void *user;
+};
+// -EBUSY while someone else has it.
+int ls_device_take(struct ls_agent_device *d, ls_worker_done_fn *done, void *user);
+void ls_device_leave(struct ls_agent_device *d);
+
+// A migration's last word, also of earlier lives.
+struct ls_known {
+	struct ls_known *next;
+	struct ls_ledger_record record; // without `request`
+};
+
+struct ls_agent {
+	uv_loop_t *loop;
+	const struct ls_agent_config *config;
+	struct ls_ledger *ledger;
+	struct ls_vmms *vmms;
+	struct ls_peers *peers;
+	struct ls_rpc_server *server;
+	struct ls_survey *survey;            // under way, or NULL
+	struct ls_agent_device *device;      // n_devices of config
+	struct ls_known *known;
+	struct ls_migration *migrations;     // of this life
+	uint64_t term;
+	char coordinator[LS_NAME_MAX];
+	bool stopping;
+	void (*stopped)(struct ls_agent *a); // once nothing is left to finish
+	unsigned closing;
+};
+
+// The ledger is read, devices get their workers, sockets listen. On failure nothing is left but handles
+// that the loop must close: run it, then free.
+int ls_agent_open(struct ls_agent *a, uv_loop_t *loop, const struct ls_agent_config *config, struct ls_error *err);
+// No new work; what is open finishes or unwinds, then `stopped` is called.
+void ls_agent_stop(struct ls_agent *a, void (*stopped)(struct ls_agent *a));
+void ls_agent_check_stopped(struct ls_agent *a);
+void ls_agent_close(struct ls_agent *a); // then run the loop to its end
+
+struct ls_agent_device *ls_agent_device(struct ls_agent *a, const char *name);
+struct ls_known *ls_agent_known(struct ls_agent *a, const char *migration);
+struct ls_known *ls_agent_remember(struct ls_agent *a, const struct ls_ledger_record *record);
+// VM_BUSY with the migration that holds it; `except` does not count.
+int ls_agent_vm_free(struct ls_agent *a, const char *vm, const char *except, struct ls_error *err);
+// Rule 7. A higher term is remembered (and written with the next record).
+int ls_agent_check_term(struct ls_agent *a, uint64_t term, const char *coordinator, struct ls_error *err);
+
+#endif

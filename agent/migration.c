@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/migration.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+
+#define STREAM_CONNECT_MS 10000
+
+struct ls_queued_event {
+	struct ls_queued_event *next;
+	struct ls_role_event event;
+	struct ls_error error;
+	struct ls_job_result job;
+	struct ls_role_msg msg;
+	char ledger_id[LS_LEDGER_ID_SIZE];
+};
+
+struct ls_migration *ls_migration_find(struct ls_agent *a, const char *id)
+{
+	for (struct ls_migration *m = a->migrations; m; m = m->next)
+		if (!m->failed && strcmp(m->params.migration, id) == 0)
+			return m;
+	return NULL;
+}
+
+bool ls_migration_holds_vm(const struct ls_migration *m)
+{
+	if (m->failed)
+		return m->returning;
+	return !m->role || !ls_role_ended(m->role) || ls_role_ended(m->role) == LS_END_OPERATOR;
+}
+
+static void on_persisted(void *user, int status, const struct ls_error *err)
+{
+	struct ls_queued_event *q = user; // holds migration and word
+	struct ls_migration *m = (void *)q->next;
+	struct ls_role_event event = { .kind = LS_EV_PERSISTED, .word = q->event.word, .status = status };
+
+	free(q);
+	if (status == 0) {
+		ls_agent_known(m->agent, m->params.migration)->record.word = event.word;
+		ls_log(LS_LOG_INFO, "word", "migration=%s word=%s", m->params.migration, ls_word_name(event.word));
+	} else {
+		ls_log_error("ledger.failed", err, "migration=%s word=%s", m->params.migration,
+			     ls_word_name(event.word));
+	}
+	ls_migration_feed(m, event);
+}
+
+static void persist(struct ls_migration *m, enum ls_word word)
+{
+	struct ls_queued_event *q = calloc(1, sizeof(*q));
+
+	if (!q)
+		abort();
+	q->next = (void *)m;
+	q->event.word = word;
+	ls_ledger_persist(m->agent->ledger, m->params.migration, word, on_persisted, q);
+}
+
+static void on_vmm(void *user, const struct ls_error *err)
+{
+	struct ls_migration *m = user;
+
+	ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_VMM_DONE, .op = m->vmm->op, .error = err });
+}
+
+static void ask_vmm(struct ls_migration *m, enum ls_vmm_op op)
+{
+	struct ls_error err;
+	int r;
+
+	if (op == LS_VMM_FINAL)
+		ls_blobs_clear(&m->blobs);
+	r = ls_vmm_request(m->vmm, op, &m->blobs, on_vmm, m);
+	if (r == 0)
+		return;
+	ls_fail(&err, LS_E_VMM_FAILED, -r, "the VMM of %s cannot be asked", m->params.vm);
+	ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_VMM_DONE, .op = op, .error = &err });
+}
+
+static void on_job(void *user, const struct ls_job_result *result)
+{
+	struct slot *s = user;
+
+	ls_migration_feed(s->m, (struct ls_role_event){ .kind = LS_EV_JOB_DONE, .device = s->i, .job = result });
+}
+
+static void submit(struct ls_migration *m, const struct ls_role_action *a)
+{
+	unsigned i = (unsigned)a->device;
+	const struct ls_sched_device *names = &m->params.schedule.device[i];
+	struct ls_job job = { .kind = a->job, .target = a->target, .fd = -1, .max_rounds = m->max_rounds,
+			      .rest_bytes = m->rest_bytes, .timeout_ms = STREAM_CONNECT_MS };
+	struct ls_job_result failed = { .kind = a->job, .state = -1, .from_state = -1 };
+	int r = 0;
+
+	if (a->job == LS_JOB_CONNECT || a->job == LS_JOB_ACCEPT)
+		r = ls_migration_hello(m, names->dest_name, &job.hello, &job.hello_len, &failed.error);
+	snprintf(job.address, sizeof(job.address), "%s", m->peer_address);
+	if (a->job == LS_JOB_ACCEPT) {
+		job.fd = m->slot[i].stream;
+		m->slot[i].stream = -1;
+	}
+	if (r == 0) {
+		r = ls_worker_submit(m->dev[i]->worker, &job);
+		if (r < 0) {
+			free(job.hello);
+			ls_fail(&failed.error, LS_E_INTERNAL, -r, "the device's worker did not take the job");
+		}
+	}
+	if (r == 0)
+		return;
+	if (job.fd >= 0)
+		close(job.fd);
+	failed.status = r;
+	ls_error_at(&failed.error, m->dev[i]->config->name, NULL);
+	ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_JOB_DONE, .device = i, .job = &failed });
+}
+
+static void interrupt(struct ls_migration *m, unsigned i)
+{
+	ls_worker_interrupt(m->dev[i]->worker);
+	if (m->slot[i].stream >= 0)
+		close(m->slot[i].stream);
+	m->slot[i].stream = -1;
+}
+
+static void end(struct ls_migration *m, const struct ls_role_action *a)
+{
+	static const char *const hows[] = { "none", "done", "returned", "aborted", "operator" };
+
+	if (a->error)
+		ls_log_error("migration.ended", a->error, "migration=%s how=%s", m->params.migration, hows[a->how]);
+	else
+		ls_log(LS_LOG_INFO, "migration.ended", "migration=%s how=%s", m->params.migration, hows[a->how]);
+	m->ended = true;
+	if (a->how != LS_END_OPERATOR)
+		for (unsigned i = 0; i < m->params.schedule.n_devices; i++)
+			ls_device_leave(m->dev[i]);
+	ls_blobs_clear(&m->blobs);
+}
+
+static void carry_out(struct ls_migration *m, const struct ls_role_action *a)
+{
+	switch (a->kind) {
+	case LS_ACT_PERSIST:
+		persist(m, a->word);
+		break;
+	case LS_ACT_JOB:
+		submit(m, a);
+		break;
+	case LS_ACT_INTERRUPT:
+		interrupt(m, (unsigned)a->device);
+		break;
+	case LS_ACT_VMM:
+		ask_vmm(m, a->op);
+		break;
+	case LS_ACT_PEER_CONNECT:
+		ls_migration_dial(m);
+		break;
+	case LS_ACT_PEER_CLOSE:
+		ls_migration_hang_up(m);
+		break;
+	case LS_ACT_PEER_SEND:
+		ls_migration_send(m, a);
+		break;
+	case LS_ACT_EMIT_ERROR:
+		ls_log_error("migration.error", a->error, "migration=%s", m->params.migration);
+		ls_migration_emit(m, a);
+		break;
+	case LS_ACT_END:
+		end(m, a);
+		ls_migration_emit(m, a);
+		break;
+	default:
+		ls_migration_emit(m, a);
+		break;
+	}
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	ls_migration_feed(timer->data, (struct ls_role_event){ .kind = LS_EV_TIMER });
+}
+
+static void arm(struct ls_migration *m)
+{
+	uint64_t at = ls_role_deadline(m->role), now = ls_now_ns();
+
+	if (at == LS_NO_DEADLINE)
+		uv_timer_stop(&m->timer);
+	else // the loop's time may lag behind: uv counts from there
+		uv_timer_start(&m->timer, on_timer, at > now ? (at - now) / 1000000 + 1 : 1, 0);
+}
+
+void ls_migration_feed(struct ls_migration *m, struct ls_role_event event)
+{
+	struct ls_queued_event *q = calloc(1, sizeof(*q));
+
+	if (!q)
+		abort(); // an event lost here would be a decision lost
+	q->event = event;
+	q->event.time_ns = ls_now_ns();
+	if (event.error) {
+		q->error = *event.error;
+		q->event.error = &q->error;
+	}
+	if (event.job) {
+		q->job = *event.job;
+		q->event.job = &q->job;
+	}
+	if (event.msg) {
+		q->msg = *event.msg;
+		q->event.msg = &q->msg;
+	}
+	if (event.ledger_id) {
+		snprintf(q->ledger_id, sizeof(q->ledger_id), "%s", event.ledger_id);
+		q->event.ledger_id = q->ledger_id;
+	}
+	*m->last = q;
+	m->last = &q->next;
+	if (m->feeding)
+		return;
+	m->feeding = true;
+	while ((q = m->first)) {
+		m->first = q->next;
+		if (!m->first)
+			m->last = &m->first;
+		const struct ls_role_actions *actions = ls_role_event(m->role, &q->event);
+		for (unsigned i = 0; i < actions->n; i++)
+			carry_out(m, &actions->at[i]);
+		free(q);
+	}
+	m->feeding = false;
+	uv_update_time(m->agent->loop);
+	arm(m);
+	ls_migration_tell_waiters(m);
+	if (m->ended)
+		ls_agent_check_stopped(m->agent);
+}
+
+void ls_migration_begin(struct ls_migration *m)
+{
+	m->role = ls_role_new(&m->params);
+	if (!m->role)
+		abort(); // the word is on the disk; the next life reads it
+	for (unsigned i = 0; i < m->params.schedule.n_devices; i++) {
+		m->dev[i]->done = on_job;
+		m->dev[i]->user = &m->slot[i];
+	}
+	ls_log(LS_LOG_INFO, "migration.begun", "migration=%s vm=%s side=%s devices=%u", m->params.migration, m->params.vm,
+	       m->params.side == LS_SIDE_SOURCE ? "source" : "destination", m->params.schedule.n_devices);
+	ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_BEGIN,
+						     .word = m->params.side == LS_SIDE_SOURCE ? LS_WORD_ACTIVE :
+											      LS_WORD_UNDECIDED });
+	if (!m->vmm->connected)
+		ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_VMM_LOST });
+}
+
+void ls_migration_wait(struct ls_migration *m, struct ls_waiter *waiter)
+{
+	waiter->next = m->waiters;
+	m->waiters = waiter;
+	ls_migration_tell_waiters(m);
+}
+
+void ls_migration_tell_waiters(struct ls_migration *m)
+{
+	struct ls_waiter **at = &m->waiters, *w;
+
+	while ((w = *at)) {
+		bool ready = m->failed || (m->role && (!w->word || !ls_role_persisting(m->role)));
+		if (!ready) {
+			at = &w->next;
+			continue;
+		}
+		*at = w->next;
+		w->ready(w->user, m, m->failed ? &m->failure : NULL);
+		free(w);
+		at = &m->waiters;
+	}
+}
+
+static void on_timers_closed(uv_handle_t *handle)
+{
+	struct ls_migration *m = handle->data;
+
+	if (handle == (uv_handle_t *)&m->progress)
+		return; // closed before the other one
+	ls_role_free(m->role);
+	ls_blobs_clear(&m->blobs);
+	for (unsigned i = 0; i < m->n_events; i++)
+		free(m->events[i].bytes);
+	free(m->events);
+	free(m->request);
+	free(m);
+}
+
+void ls_migration_free(struct ls_migration *m)
+{
+	struct ls_error closing;
+
+	ls_fail(&closing, LS_E_UNAVAILABLE, 0, "the agent is closing");
+	for (struct ls_waiter *w = m->waiters, *next; w; w = next) {
+		next = w->next;
+		w->ready(w->user, m, &closing);
+		free(w);
+	}
+	m->waiters = NULL;
+	ls_migration_drop_watchers(m);
+	ls_conn_close(m->conn);
+	m->conn = NULL;
+	for (unsigned i = 0; i < LS_MAX_DEVICES; i++) {
+		if (m->slot[i].lent >= 0)
+			close(m->slot[i].lent);
+		if (m->slot[i].stream >= 0)
+			close(m->slot[i].stream);
+	}
+	uv_close((uv_handle_t *)&m->progress, on_timers_closed);
+	uv_close((uv_handle_t *)&m->timer, on_timers_closed);
+}

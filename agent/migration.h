@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// The shell around a role: feeds it what happened, carries out what it asks for, keeps its events for
+// whoever watches. Lives as long as the agent, since the peer may ask for its word late. Loop thread.
+#ifndef LS_AGENT_MIGRATION_H
+#define LS_AGENT_MIGRATION_H
+
+#include "agent/agent.h"
+#include "agent/conn.h"
+#include "lockstep/v1/agent.pb-c.h"
+
+struct ls_queued_event;
+struct ls_watcher;
+
+struct ls_waiter {
+	struct ls_waiter *next;
+	void (*ready)(void *user, struct ls_migration *m, const struct ls_error *err);
+	void *user;
+	bool word; // waits until no word is being written; else until prepared
+};
+
+struct ls_stored_event {
+	uint8_t *bytes;
+	size_t len;
+};
+
+struct ls_migration {
+	struct ls_migration *next;
+	struct ls_agent *agent;
+	struct ls_role_params params;
+	uint8_t token[32];
+	char peer_address[128];
+	uint32_t max_rounds;
+	uint64_t rest_bytes;
+	uint64_t term;
+	char coordinator[LS_NAME_MAX];
+	uint8_t *request;              // packed, term left out: is a repeated Prepare the same?
+	size_t request_len;
+
+	struct ls_role *role;          // NULL while being prepared
+	bool failed;                   // preparing it failed
+	struct ls_error failure;
+	struct ls_vmm *vmm;
+	struct ls_agent_device *dev[LS_MAX_DEVICES];
+	struct slot {
+		struct ls_migration *m;
+		unsigned i;
+		int lent;              // VMM's fd until adopted; -1
+		int stream;            // accepted socket until the worker takes it; -1
+		bool streamed, adopted, busy;
+	} slot[LS_MAX_DEVICES];
+	unsigned waiting;              // adopt, reset or close jobs while preparing
+	bool returning;                // preparing failed: the VMM gets its devices back
+
+	struct ls_conn *conn;
+	bool conn_up;
+	struct ls_blobs blobs;
+	uv_timer_t timer;
+	struct ls_queued_event *first, **last;
+	bool feeding;
+	struct ls_waiter *waiters;
+
+	struct ls_stored_event *events;
+	unsigned n_events, capacity;
+	struct ls_watcher *watchers;
+	uv_timer_t progress;
+	bool ended;
+};
+
+// migration_prepare.c: checks the request, borrows and opens the devices, writes the first word, begins.
+// 0: the waiter hears of it later; an error: refused, nothing was touched.
+int ls_migration_prepare(struct ls_agent *a, const Lockstep__V1__PrepareRequest *request, struct ls_waiter *waiter,
+			 struct ls_error *err);
+
+// migration.c
+struct ls_migration *ls_migration_find(struct ls_agent *a, const char *id); // of this life
+void ls_migration_begin(struct ls_migration *m);                            // first word is durable
+void ls_migration_feed(struct ls_migration *m, struct ls_role_event event); // what it points at is copied
+void ls_migration_wait(struct ls_migration *m, struct ls_waiter *waiter);   // taken over
+void ls_migration_tell_waiters(struct ls_migration *m);
+void ls_migration_free(struct ls_migration *m);
+bool ls_migration_holds_vm(const struct ls_migration *m);
+
+// migration_peer.c: a connection that came with the right token. The conn or fd is taken over.
+int ls_migration_control(struct ls_migration *m, int fd, const char *peer_ledger_id, struct ls_error *err);
+int ls_migration_stream(struct ls_migration *m, int fd, const char *device, struct ls_error *err);
+void ls_migration_dial(struct ls_migration *m);
+void ls_migration_send(struct ls_migration *m, const struct ls_role_action *action);
+void ls_migration_hang_up(struct ls_migration *m);
+int ls_migration_hello(struct ls_migration *m, const char *device, void **ret, size_t *ret_len, struct ls_error *err);
+
+// migration_event.c
+void ls_migration_emit(struct ls_migration *m, const struct ls_role_action *action);
+void ls_migration_watch(struct ls_migration *m, struct ls_rpc_call *call, uint64_t after_sequence);
+void ls_migration_drop_watchers(struct ls_migration *m);
+void ls_error_to_pb(const struct ls_error *err, Lockstep__V1__ErrorDetail *ret); // points into err
+
+#endif
