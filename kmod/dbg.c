@@ -9,6 +9,8 @@
  *   counters     what the host knows and the guest does not
  *   quirks       LSV_QUIRK_*
  *   reset        any write: the function is reset as its guest would
+ * lockstep_vdev/lockstep-pfN/
+ *   going        1: as when the parent goes away; 0: it is back
  * States are names or numbers.
  */
 #include <linux/debugfs.h>
@@ -235,6 +237,35 @@ static const struct file_operations reset_fops = {
 	.open = simple_open,
 	.write = reset_write,
 };
+
+static int going_get(void *data, u64 *value)
+{
+	struct lsv_pf *pf = data;
+
+	*value = READ_ONCE(pf->going);
+	return 0;
+}
+
+static int going_set(void *data, u64 value)
+{
+	if (value)
+		lsv_pf_disable(data);
+	else
+		lsv_pf_enable(data);
+	return 0;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(going_fops, going_get, going_set, "%llu\n");
+
+void lsv_dbg_add_pf(struct lsv_pf *pf)
+{
+	pf->dbg_dir = debugfs_create_dir(dev_name(pf->dev), root);
+	debugfs_create_file("going", 0600, pf->dbg_dir, pf, &going_fops);
+}
+
+void lsv_dbg_del_pf(struct lsv_pf *pf)
+{
+	debugfs_remove_recursive(pf->dbg_dir);
+}
 
 void lsv_dbg_add(struct lsv_vf *vf)
 {

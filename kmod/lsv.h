@@ -58,6 +58,7 @@ struct lsv_pf {
 	struct rw_semaphore cmd_sem;
 	struct mutex vf_lock;
 	struct list_head vfs;
+	struct dentry *dbg_dir;
 };
 
 /* One data_fd. The function holds a reference on filp until it disables it. */
@@ -137,6 +138,8 @@ static inline struct lsv_vf *lsv_vf_of(struct vfio_device *vdev)
 extern struct mdev_driver lsv_mdev_driver;
 bool lsv_pf_get(struct lsv_pf *pf);	/* false: going away */
 void lsv_pf_put(struct lsv_pf *pf);
+void lsv_pf_disable(struct lsv_pf *pf);
+void lsv_pf_enable(struct lsv_pf *pf);
 void lsv_pf_add_vf(struct lsv_pf *pf, struct lsv_vf *vf);
 void lsv_pf_del_vf(struct lsv_pf *pf, struct lsv_vf *vf);
 
@@ -197,6 +200,8 @@ ssize_t lsv_version_show(const struct lsm_type_info *info, u32 mem_size, char *b
 int lsv_version_check(const struct lsm_type_info *info, u32 mem_size, const char *buf);
 void lsv_dbg_init(void);
 void lsv_dbg_exit(void);
+void lsv_dbg_add_pf(struct lsv_pf *pf);
+void lsv_dbg_del_pf(struct lsv_pf *pf);
 void lsv_dbg_add(struct lsv_vf *vf);
 void lsv_dbg_del(struct lsv_vf *vf);
 /* Sleeps, and answers 0 or the errno asked for; *ret_to_error: and go to ERROR. */

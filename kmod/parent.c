@@ -54,7 +54,7 @@ void lsv_pf_del_vf(struct lsv_pf *pf, struct lsv_vf *vf)
 }
 
 /* Gets fail from here on; returns when none is outstanding and all are disabled. */
-static void pf_disable(struct lsv_pf *pf)
+void lsv_pf_disable(struct lsv_pf *pf)
 {
 	struct lsv_vf *vf;
 
@@ -62,11 +62,22 @@ static void pf_disable(struct lsv_pf *pf)
 	pf->going = true;
 	spin_unlock(&pf->users_lock);
 	wait_event(pf->users_wq, !READ_ONCE(pf->users));
+	/* The last put may still hold the lock. */
+	spin_lock(&pf->users_lock);
+	spin_unlock(&pf->users_lock);
 
 	mutex_lock(&pf->vf_lock);
 	list_for_each_entry(vf, &pf->vfs, node)
 		lsv_vf_detach(vf);
 	mutex_unlock(&pf->vf_lock);
+}
+
+/* The parent is back; its functions want a reset. */
+void lsv_pf_enable(struct lsv_pf *pf)
+{
+	spin_lock(&pf->users_lock);
+	pf->going = false;
+	spin_unlock(&pf->users_lock);
 }
 
 static int vf_probe(struct mdev_device *mdev)
@@ -129,7 +140,8 @@ static void pf_destroy(struct lsv_pf *pf)
 {
 	if (!pf)
 		return;
-	pf_disable(pf);
+	lsv_dbg_del_pf(pf);
+	lsv_pf_disable(pf);
 	mdev_unregister_parent(&pf->parent);
 	device_unregister(pf->dev);
 	kfree(pf);
@@ -179,6 +191,7 @@ static struct lsv_pf *pf_create(unsigned int index)
 				   pf->type_ptrs, ntypes);
 	if (ret)
 		goto err_device;
+	lsv_dbg_add_pf(pf);
 	return pf;
 
 err_device:

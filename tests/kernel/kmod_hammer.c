@@ -79,7 +79,7 @@ static void odd_request(struct vdev *v, uint64_t r)
 	uint64_t buf[8];
 
 	memset(buf, (int)r, sizeof(buf));
-	switch (r >> 8 & 7) {
+	switch (r >> 8 & 15) {
 	case 0:
 		feature(v, (uint32_t)(r >> 16), buf, r >> 48 & 31);
 		break;
@@ -100,6 +100,10 @@ static void odd_request(struct vdev *v, uint64_t r)
 		break;
 	case 6:
 		vdev_start(v);
+		break;
+	case 7:
+		write_file("/sys/kernel/debug/lockstep_vdev/lockstep-pf0/going", "1");
+		write_file("/sys/kernel/debug/lockstep_vdev/lockstep-pf0/going", "0");
 		break;
 	default:
 		get_state(v);

@@ -708,6 +708,37 @@ static bool test_parent_reset_during_an_arc_is_deferred_and_done(void)
 	return true;
 }
 
+static bool test_parent_that_goes_away_disables_its_functions_and_answers_enotconn(void)
+{
+	const char *going = "/sys/kernel/debug/lockstep_vdev/lockstep-pf0/going";
+	struct vdev c;
+	int fd;
+
+	CHECK(fresh_pair());
+	traffic(&a, 1);
+	CHECK(irq_wait(&a, 5));
+	CHECK_EQ(set_state(&b, LSM_STOP_COPY, &fd), 0);
+	CHECK(vdev_create(&c, "p2p", 6, 0, -1));
+	CHECK(write_file(going, "1"));
+	while (read(a.irq[0], &(uint64_t){ 0 }, 8) == 8)
+		;
+	CHECK(read(fd, &(char){ 0 }, 1) < 0 && errno == ENODEV);
+	close(fd);
+	CHECK_EQ(set_state(&a, LSM_STOP, NULL), -ENOTCONN);
+	CHECK_EQ(set_state(&b, LSM_STOP_COPY, NULL), 0);
+	CHECK_EQ(get_state(&a), LSM_RUNNING);
+	CHECK_EQ(reset(&a), -ENOTCONN);
+	CHECK(!vdev_open(&vm, &c) && errno == ENOTCONN);
+	vdev_close(&c);
+	CHECK(read(a.irq[0], &(uint64_t){ 0 }, 8) < 0);
+	CHECK(write_file(going, "0"));
+	CHECK(vdev_remove(&c));
+	CHECK(fresh_pair());
+	traffic(&a, 1);
+	CHECK(irq_wait(&a, 5));
+	return true;
+}
+
 static bool test_unreadable_ring_halts_and_reopening_starts_as_new(void)
 {
 	struct vdev c;
@@ -770,6 +801,7 @@ int main(int argc, char **argv)
 		T(fabric_and_slot_are_the_hosts),
 		T(migration_version_compares_both_ways),
 		T(parent_reset_during_an_arc_is_deferred_and_done),
+		T(parent_that_goes_away_disables_its_functions_and_answers_enotconn),
 		T(unreadable_ring_halts_and_reopening_starts_as_new),
 		T(oracle_stopcopy),
 		T(oracle_p2p),
