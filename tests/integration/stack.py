@@ -87,7 +87,7 @@ class Host:
         config = self.folder.write(f"{self.letter}-agent.conf", self.agent_config())
         self.agent = self.stack.process(f"agent-{self.letter}", [binary("lockstep-agent"), "--config", config],
                                         {**self.agent_env, **env})
-        self.agent.expect("ready")
+        self.agent.expect_log("agent.ready")
 
     # ---- VMM ----
 
@@ -141,6 +141,8 @@ class Stack:
         if kind:
             sys.stderr.write(self.tails() + "\n")
         self.stop()
+        if not kind:
+            assert not self.complaints(), self.tails()
 
     def process(self, name, argv, env=None):
         process = Process(name, argv, env)
@@ -160,7 +162,7 @@ class Stack:
             text += f"[host {host.name}]\nagent = {host.listen}\nstream = {host.stream_as_told}\n"
         config = self.folder.write("lockstepd.conf", text)
         self.coordinator = self.process("lockstepd", [binary("lockstepd"), "--config", config], env)
-        self.coordinator.expect("ready")
+        self.coordinator.expect_log("coordinator.ready")
 
     def boot(self, source=None, destination=None):
         """A running VM on one host and one that waits for it on the other."""
@@ -175,7 +177,7 @@ class Stack:
         assert new_source.ask(f"ram-peer {new_destination.ram}") == "ok\n"
 
     def ctl(self, *args, limit=LIMIT):
-        return subprocess.run([binary("lockstepctl"), "--coordinator", self.address, *args], capture_output=True,
+        return subprocess.run([binary("lockstepctl"), "--server", self.address, *args], capture_output=True,
                               text=True, timeout=limit)
 
     # ---- the API ----
@@ -236,6 +238,12 @@ class Stack:
         statuses = {process.name: process.stop() for process in reversed(self.processes)}
         self.folder.remove()
         return statuses
+
+    def complaints(self):
+        """What sanitizers had to say."""
+        return [line for process in self.processes for line in process.err
+                if "ERROR: AddressSanitizer" in line or "runtime error:" in line or "ERROR: LeakSanitizer" in line or
+                "WARNING: ThreadSanitizer" in line]
 
 
 def up(directory):
