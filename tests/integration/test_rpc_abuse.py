@@ -39,8 +39,8 @@ def message(payload):
 def echo():
     server = Echo()
     yield server
-    with server.channel() as channel:
-        assert unary(channel, "Echo", b"alive") == b"alive"
+    with server.channel() as channel:  # it may still be busy with the ends of many connections
+        assert unary(channel, "Echo", b"alive", wait_for_ready=True) == b"alive"
     server.close()
 
 
@@ -218,7 +218,7 @@ def test_unfinished_requests_share_a_bounded_memory():
                          frame(DATA, 0, stream, bytes(16000)) * 3)
         frames = read_frames(peer, lambda kind, flags, stream: kind == RST)
     answers = [payload for kind, flags, _, payload in frames if kind == HEADERS]
-    assert {decode_status(payload) for payload in answers} == {b"8"}
+    assert decode_status(answers[0]) == b"8"  # later ones refer to HPACK's table
     with server.channel() as channel:  # what the others held went with their connection
         assert unary(channel, "Echo", bytes(390000)) == bytes(390000)
     server.close()
