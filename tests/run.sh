@@ -31,7 +31,7 @@ count() {
   awk -v status="$2" '
     /^\[  PASSED  \] [0-9]+ test/ { p += $4 }
     /^\[  FAILED  \] .*: [0-9]+ test.*listed below/ { sub(/^.*: /, ""); f += $1 }
-    /^=+ .* in [0-9.]+s/ || /^[0-9]+ passed, [0-9]+ failed$/ {
+    /^(=+ )?[0-9]+ (passed|failed|error).* in [0-9.]+s/ || /^[0-9]+ passed, [0-9]+ failed$/ {
       for (i = 2; i <= NF; i++) {
         if ($i ~ /^passed/) p += $(i - 1)
         if ($i ~ /^(failed|errors?)/) f += $(i - 1)
@@ -125,5 +125,5 @@ for kind in address,undefined thread; do
   suite "unit-${kind%%,*}" unit "$dir"
   suite "integration-${kind%%,*}" integration "$dir" tests/integration
 done
-suite kernel tests/kernel/run.sh
+suite kernel tests/kernel/run.sh "$repo/build-controls"
 finish

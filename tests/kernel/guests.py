@@ -150,6 +150,10 @@ class GuestHost(Host):
     def debug(self, device, command):
         """The commands of the simulated host's debug control, through the driver's debugfs."""
         words = command.split()
+        if words[0] == "wait-closed":
+            # The driver refuses another slot while anyone has the device open, and tells nobody when that ends.
+            slot = f"{self.sysfs(device)}/lockstep/slot"
+            return self.shell.run(f"until echo {self.slots[self.devices.index(device)]} >{slot}; do :; done 2>/dev/null")
         files = {"latency": ("arc_latency", words[1:4]), "fail": ("fail_arc", words[1:4]),
                  "fail-error": ("fail_arc", words[1:4] + ["error"]), "rate": (None, words[1:]),
                  "save-rate": ("save_rate", words[1:]), "load-rate": ("load_rate", words[1:])}
