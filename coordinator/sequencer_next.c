@@ -124,12 +124,16 @@ static bool patience_over(struct ls_seq *q, struct ls_seq_time t)
 	return t.now_ns >= q->patience_ns;
 }
 
-static void operator_by_agent(struct ls_seq *q, const struct seq_side *side, struct ls_seq_time t)
+static void operator_by_agent(struct ls_seq *q, struct ls_seq_time t)
 {
+	const Lockstep__V1__ErrorDetail *why = q->view->error;
 	struct ls_error err = {0};
 
-	if (side->error)
-		ls_msg_error_read(side->error, &err);
+	for (int i = 0; i < 2; i++)
+		if (q->side[i].ended && q->side[i].how == HOW_OPERATOR && q->side[i].error)
+			why = q->side[i].error;
+	if (why)
+		ls_msg_error_read(why, &err);
 	else
 		ls_fail(&err, LS_E_INTERNAL, 0, "an agent waits for an operator and did not say why");
 	finish(q, LOCKSTEP__V1__PHASE__PHASE_OPERATOR, &err, t);
@@ -153,10 +157,10 @@ static bool conclude(struct ls_seq *q, struct ls_seq_time t)
 		operator_needed(q, LS_E_CONFLICT, "the source let the VM go and the destination gave it up", t);
 	} else if (s->ended && s->how == HOW_OPERATOR) {
 		if (d->ended || never_held(d) || patience_over(q, t))
-			operator_by_agent(q, s, t);
+			operator_by_agent(q, t);
 	} else if (d->ended && d->how == HOW_OPERATOR) {
 		if (s->ended || never_held(s) || patience_over(q, t))
-			operator_by_agent(q, d, t);
+			operator_by_agent(q, t);
 	} else if (s->ended && s->how == HOW_DONE) {
 		// RELEASED is written after STARTED was heard: the destination's last events only add detail.
 		if (d->ended || patience_over(q, t))

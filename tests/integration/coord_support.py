@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""lockstepd with two fake agents, and lockstepctl against it."""
+import os
+import signal
+import subprocess
+
+import grpc
+
+import messages
+from fake_agent import Pair
+from processes import LIMIT, Process, binary, free_port
+
+m = messages.migration
+
+
+class Coordinator:
+    def __init__(self, folder, pair=None):
+        self.folder, self.pair = folder, pair or Pair()
+        self.port = free_port()
+        self.config = os.path.join(folder, "lockstepd.ini")
+        with open(self.config, "w", encoding="ascii") as f:
+            f.write(f"[coordinator]\nid = one\nlisten = 127.0.0.1:{self.port}\nstore = {folder}/store.db\n"
+                    f"[host host-a]\nagent = 127.0.0.1:{self.pair.a.port}\nstream = 127.0.0.1:1\n"
+                    f"[host host-b]\nagent = 127.0.0.1:{self.pair.b.port}\nstream = 127.0.0.1:2\n")
+        self.channel = None
+        self.start()
+
+    def start(self):
+        self.process = Process("lockstepd", [binary("lockstepd"), "--config", self.config, "--log", "debug"])
+        line = self.process.expect_log("coordinator.ready")
+        assert f"listen=127.0.0.1:{self.port}" in line
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}", [("grpc.use_local_subchannel_pool", 1)])
+        self.api = messages.lockstep(self.channel)
+
+    def kill(self):
+        self.channel.close()
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        """A clean end: exit code 0, and nothing for a sanitizer to say."""
+        self.channel.close()
+        os.kill(self.process.pid, signal.SIGTERM)
+        assert self.process.wait() == 0, self.process.tail()
+        assert not self.process.logs("ERROR: "), self.process.tail()
+
+    def close(self):
+        try:
+            if self.process.alive():
+                self.stop()
+        finally:
+            self.pair.a.stop()
+            self.pair.b.stop()
+
+    # ---- calls ----
+
+    def start_move(self, ident="m1", actor="tester", **spec):
+        return self.api.Start(m.StartRequest(spec=self.spec(ident, **spec), actor=actor), timeout=LIMIT)
+
+    @staticmethod
+    def spec(ident="m1", **fields):
+        return m.MigrationSpec(**{"id": ident, "vm": "vm1", "source": "host-a", "destination": "host-b", **fields})
+
+    def get(self, ident="m1"):
+        return self.api.Get(m.GetRequest(id=ident), timeout=LIMIT)
+
+    def watch(self, ident="m1"):
+        return self.api.Watch(m.GetRequest(id=ident), timeout=LIMIT)
+
+    def end(self, ident="m1"):
+        """The migration when it has ended."""
+        last = None
+        for last in self.watch(ident):
+            pass
+        assert last.phase >= m.PHASE_DONE
+        return last
+
+    def until(self, condition, ident="m1"):
+        stream = self.watch(ident)
+        for view in stream:
+            if condition(view):
+                stream.cancel()
+                return view
+        raise AssertionError("the migration ended before that")
+
+    def ctl(self, *args, server=None):
+        env = {**os.environ, "LOCKSTEP_SERVER": server or f"127.0.0.1:{self.port}", "TZ": "UTC", "USER": "tester"}
+        env.pop("SUDO_USER", None)
+        return subprocess.run([binary("lockstepctl"), *args], capture_output=True, text=True, timeout=LIMIT, env=env,
+                              check=False)
