@@ -13,7 +13,7 @@ trap 'rm -rf "$work"' EXIT
 module=$("$here/build_module.sh" "$version")
 for program in kmod_hammer kmod_test; do
   gcc -std=gnu11 -O1 -g -Wall -Wextra -Werror -static -pthread -I"$repo" \
-    "$here/$program.c" "$here/kmod_vm.c" -o "$work/$program"
+    "$here/$program"*.c "$here/kmod_vm.c" -o "$work/$program"
 done
 cat >"$work/run" <<END
 #!/bin/sh
