@@ -336,6 +336,76 @@ static void peers_write_to_each_other_and_to_ram_and_interrupt(void **state)
 	close_dev(peer, "d");
 }
 
+static uint64_t reg(int fd, uint64_t at)
+{
+	uint64_t v = 0;
+	assert_int_equal(ls_sim_region_read(fd, LS_SIM_BAR0, at, &v, 8), 0);
+	return v;
+}
+
+// Writes to its peer without pause. Answers the device's RAM, to be closed.
+static int set_writing(int fd, unsigned peer)
+{
+	const uint8_t command = 6;
+	uint8_t desc[LSM_DESC_SIZE];
+	int memfd = memfd_create("ring", MFD_CLOEXEC);
+	lsm_desc_put(desc, LSM_OP_P2P_WRITE, LSM_DESC_STAMP, 0, peer, 64, 0, 0, 128, 0);
+	assert_int_equal(ftruncate(memfd, 4096), 0);
+	assert_int_equal(pwrite(memfd, desc, sizeof(desc), 0), sizeof(desc));
+	assert_int_equal(ls_sim_dma_map(fd, memfd, 0, 0x100000, 4096), 0);
+	assert_int_equal(ls_sim_region_write(fd, LS_SIM_CONFIG, 4, &command, 1), 0);
+	put(fd, LSM_REG_RING_BASE, 0x100000, 8);
+	put(fd, LSM_REG_RING_SIZE, 1, 4);
+	return memfd;
+}
+
+static void wait_for_writes(int fd, unsigned from, uint64_t more)
+{
+	uint64_t until = reg(fd, LSM_REG_RX_COUNT + from * 8) + more;
+	while (reg(fd, LSM_REG_RX_COUNT + from * 8) < until)
+		;
+}
+
+static void quiet_peers_lose_nothing_and_careless_ones_do(void **state)
+{
+	static const int up_and_down[] = {LS_STATE_RUNNING_P2P, LS_STATE_STOP, LS_STATE_RUNNING_P2P, LS_STATE_RUNNING};
+	int c = open_dev("c"), d = open_dev("d");
+	struct ls_sim_counters before, after;
+	assert_int_equal(ls_sim_counters(host.socket, "d", &before), 0);
+	int c_ram = set_writing(c, 3), d_ram = set_writing(d, 2);
+	put(c, LSM_REG_CTRL, LSM_CTRL_ENABLE | LSM_CTRL_CYCLIC, 4);
+	put(d, LSM_REG_CTRL, LSM_CTRL_ENABLE | LSM_CTRL_CYCLIC, 4);
+	for (int i = 0; i < 20; i++) {
+		wait_for_writes(d, 2, 10);
+		wait_for_writes(c, 3, 10);
+		for (size_t k = 0; k < sizeof(up_and_down) / sizeof(up_and_down[0]); k++) {
+			assert_int_equal(set(c, up_and_down[k]), 0);
+			assert_int_equal(set(d, up_and_down[k]), 0);
+		}
+	}
+	assert_int_equal(set(c, LS_STATE_RUNNING_P2P), 0);
+	assert_int_equal(set(d, LS_STATE_RUNNING_P2P), 0);
+	assert_int_equal(reg(c, LSM_REG_TX_SEQ + 3 * 8) - 1, reg(d, LSM_REG_RX_COUNT + 2 * 8));
+	assert_int_equal(reg(d, LSM_REG_TX_SEQ + 2 * 8) - 1, reg(c, LSM_REG_RX_COUNT + 3 * 8));
+	assert_int_equal(reg(d, LSM_REG_RX_GAP + 2 * 8), 0);
+	assert_int_equal(reg(c, LSM_REG_RX_GAP + 3 * 8), 0);
+	assert_int_equal(ls_sim_counters(host.socket, "d", &after), 0);
+	assert_int_equal(after.rx_dropped, before.rx_dropped);
+	// Without the barrier: the peer stops while its neighbour still writes.
+	assert_int_equal(set(c, LS_STATE_RUNNING), 0);
+	assert_int_equal(set(d, LS_STATE_STOP), 0);
+	do
+		assert_int_equal(ls_sim_counters(host.socket, "d", &after), 0);
+	while (after.rx_dropped == before.rx_dropped);
+	assert_int_equal(set(d, LS_STATE_RUNNING), 0);
+	wait_for_writes(d, 2, 1);
+	assert_true(reg(d, LSM_REG_RX_GAP + 2 * 8) > 0);
+	close(c_ram);
+	close(d_ram);
+	close_dev(c, "c");
+	close_dev(d, "d");
+}
+
 static void large_windows_are_read_and_written_in_one_call(void **state)
 {
 	int fd = open_dev("c");
@@ -423,6 +493,7 @@ int main(void)
 		cmocka_unit_test(without_a_free_fd_the_device_moves_and_the_stream_is_lost),
 		cmocka_unit_test(sessions_end_with_their_states),
 		cmocka_unit_test(peers_write_to_each_other_and_to_ram_and_interrupt),
+		cmocka_unit_test(quiet_peers_lose_nothing_and_careless_ones_do),
 		cmocka_unit_test(large_windows_are_read_and_written_in_one_call),
 		cmocka_unit_test(versions_tell_what_does_not_fit),
 		cmocka_unit_test(debug_commands_that_make_no_sense_are_refused),
