@@ -47,6 +47,7 @@ struct ls_agent {
 	struct ls_vmms *vmms;
 	struct ls_peers *peers;
 	struct ls_rpc_server *server;
+	struct ls_rpc_method methods[10];
 	struct ls_survey *survey;            // under way, or NULL
 	struct ls_agent_device *device;      // n_devices of config
 	struct ls_known *known;

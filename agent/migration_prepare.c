@@ -267,8 +267,8 @@ static int check_here(struct ls_agent *a, struct ls_migration *m, struct ls_erro
 	if (m->vmm->ops->lends && m->vmm->incoming != (p->side == LS_SIDE_DEST))
 		REFUSE(VMM_FAILED, "the VMM of %s %s", p->vm,
 		       m->vmm->incoming ? "waits for a VM, it runs none" : "runs the VM already: start one that waits");
-	if (m->vmm->busy || (a->survey && m->vmm->ops->lends))
-		REFUSE(VM_BUSY, "the devices of VM %s are being looked at: try again", p->vm);
+	if (m->vmm->busy)
+		REFUSE(VM_BUSY, "the VMM of %s is busy with another request: try again", p->vm);
 	return ls_agent_vm_free(a, p->vm, p->migration, err);
 }
 
@@ -320,6 +320,19 @@ static struct ls_migration *migration_new(struct ls_agent *a)
 	return m;
 }
 
+// What was refused long ago is of no use to anyone.
+static void reap(struct ls_agent *a)
+{
+	for (struct ls_migration **at = &a->migrations, *m; (m = *at);) {
+		if (m->failed && !m->waiters) {
+			*at = m->next;
+			ls_migration_free(m);
+		} else {
+			at = &m->next;
+		}
+	}
+}
+
 int ls_migration_prepare(struct ls_agent *a, const Lockstep__V1__PrepareRequest *q, struct ls_waiter *waiter,
 			 struct ls_error *err)
 {
@@ -345,6 +358,7 @@ int ls_migration_prepare(struct ls_agent *a, const Lockstep__V1__PrepareRequest 
 			       ls_word_name(known->record.word));
 		REFUSE(UNAVAILABLE, "the agent is stopping");
 	}
+	reap(a);
 	m = migration_new(a);
 	if (!m) {
 		free(request);

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/role_int.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+// A role that is wrong about itself must not decide anything, in no build.
+static void must(bool holds)
+{
+	if (!holds)
+		abort();
+}
 
 struct ls_role *ls_role_new(const struct ls_role_params *params)
 {
@@ -28,7 +34,7 @@ void ls_role_free(struct ls_role *r)
 
 struct ls_role_action *role_act(struct ls_role *r, enum ls_action_kind kind)
 {
-	assert(r->out.n < LS_ROLE_ACTIONS_MAX);
+	must(r->out.n < LS_ROLE_ACTIONS_MAX);
 	struct ls_role_action *a = &r->out.at[r->out.n++];
 	*a = (struct ls_role_action){ .kind = kind, .device = -1, .unwind = r->unwinding };
 	return a;
@@ -36,7 +42,7 @@ struct ls_role_action *role_act(struct ls_role *r, enum ls_action_kind kind)
 
 void role_persist(struct ls_role *r, enum ls_word word)
 {
-	assert(r->persisting == LS_WORD_NONE && ls_word_may_follow(r->word, word));
+	must(r->persisting == LS_WORD_NONE && ls_word_may_follow(r->word, word));
 	r->persisting = word;
 	role_act(r, LS_ACT_PERSIST)->word = word;
 }
@@ -66,7 +72,7 @@ void role_send(struct ls_role *r, enum ls_msg_kind kind, bool settle)
 
 void role_vmm(struct ls_role *r, enum ls_vmm_op op)
 {
-	assert(!r->vmm_busy && !r->vmm_lost);
+	must(!r->vmm_busy && !r->vmm_lost);
 	r->vmm_busy = true;
 	r->vmm_op = op;
 	r->vmm_answered = false;

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/agent.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/migration.h"
+#include "agent/peer.h"
+#include "agent/service.h"
+#include "agent/survey.h"
+#include "common/log.h"
+
+int ls_device_take(struct ls_agent_device *d, ls_worker_done_fn *done, void *user)
+{
+	if (d->done || ls_worker_busy(d->worker))
+		return -EBUSY;
+	d->done = done;
+	d->user = user;
+	return 0;
+}
+
+void ls_device_leave(struct ls_agent_device *d)
+{
+	d->done = NULL;
+}
+
+struct ls_agent_device *ls_agent_device(struct ls_agent *a, const char *name)
+{
+	for (unsigned i = 0; i < a->config->n_devices; i++)
+		if (strcmp(a->config->device[i].name, name) == 0)
+			return &a->device[i];
+	return NULL;
+}
+
+struct ls_known *ls_agent_known(struct ls_agent *a, const char *migration)
+{
+	for (struct ls_known *k = a->known; k; k = k->next)
+		if (strcmp(k->record.migration, migration) == 0)
+			return k;
+	return NULL;
+}
+
+struct ls_known *ls_agent_remember(struct ls_agent *a, const struct ls_ledger_record *record)
+{
+	struct ls_known *k = calloc(1, sizeof(*k));
+
+	if (!k)
+		return NULL;
+	k->record = *record;
+	k->record.request = NULL;
+	k->record.request_len = 0;
+	k->next = a->known;
+	a->known = k;
+	return k;
+}
+
+int ls_agent_vm_free(struct ls_agent *a, const char *vm, const char *except, struct ls_error *err)
+{
+	const char *holder = NULL;
+
+	for (const struct ls_known *k = a->known; k && !holder; k = k->next)
+		if (strcmp(k->record.vm, vm) == 0 && ls_word_open(k->record.word))
+			holder = k->record.migration;
+	for (const struct ls_migration *m = a->migrations; m && !holder; m = m->next)
+		if (strcmp(m->params.vm, vm) == 0 && ls_migration_holds_vm(m))
+			holder = m->params.migration;
+	if (!holder || strcmp(holder, except) == 0)
+		return 0;
+	return ls_fail(err, LS_E_VM_BUSY, EBUSY, "VM %s is held by migration %s", vm, holder);
+}
+
+int ls_agent_check_term(struct ls_agent *a, uint64_t term, const char *coordinator, struct ls_error *err)
+{
+	if (!term || !coordinator[0] || strlen(coordinator) >= LS_NAME_MAX)
+		return ls_fail(err, LS_E_INVALID, 0, "a term wants a number above 0 and a coordinator of 1 to 63 bytes");
+	if (term < a->term || (term == a->term && strcmp(coordinator, a->coordinator) != 0))
+		return ls_fail(err, LS_E_STALE_COORDINATOR, 0, "term %llu of %.63s: this host follows term %llu of %.63s",
+			       (unsigned long long)term, coordinator, (unsigned long long)a->term, a->coordinator);
+	a->term = term;
+	snprintf(a->coordinator, sizeof(a->coordinator), "%s", coordinator);
+	return 0;
+}
+
+static void on_job(void *user, const struct ls_job_result *result)
+{
+	struct ls_agent_device *d = user;
+
+	if (d->done)
+		d->done(d->user, result);
+}
+
+static int start_workers(struct ls_agent *a, struct ls_error *err)
+{
+	for (unsigned i = 0; i < a->config->n_devices; i++) {
+		struct ls_agent_device *d = &a->device[i];
+		d->config = &a->config->device[i];
+		struct ls_worker_options options = {
+			.device = d->config->name,
+			.provider = ls_provider_find(d->config->provider),
+			.path = d->config->path,
+			.numa_node = -1,
+			.done = on_job,
+			.user = d,
+		};
+		d->info.numa_node = -1;
+		if (options.provider->inspect(d->config->path, &d->info, NULL) == 0)
+			options.numa_node = d->info.numa_node;
+		int r = ls_worker_start(a->loop, &options, &d->worker, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static void vmm_hello(void *user, struct ls_vmm *v)
+{
+	struct ls_agent *a = user;
+
+	ls_log(LS_LOG_INFO, "vmm.hello", "vm=%s incoming=%s", v->config->name, v->incoming ? "yes" : "no");
+	ls_survey_vm(a, v);
+}
+
+static void vmm_lost(void *user, struct ls_vmm *v)
+{
+	struct ls_agent *a = user;
+
+	ls_log(LS_LOG_INFO, "vmm.gone", "vm=%s", v->config->name);
+	for (struct ls_migration *m = a->migrations; m; m = m->next)
+		if (m->vmm == v && m->role)
+			ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_VMM_LOST });
+}
+
+static const struct ls_vmm_events vmm_events = { .hello = vmm_hello, .lost = vmm_lost };
+
+static void on_old_word(void *user, int status, const struct ls_error *err)
+{
+	struct ls_known *k = user;
+
+	if (status < 0)
+		ls_log_error("ledger.failed", err, "migration=%s", k->record.migration);
+	else
+		k->record.word = k->record.word == LS_WORD_ACTIVE ? LS_WORD_RETURNING : LS_WORD_ABORTED;
+}
+
+// Rules 3 and 6: what an earlier life left undecided is never decided in favour of a move.
+static void on_record(void *user, const struct ls_ledger_record *record)
+{
+	struct ls_agent *a = user;
+
+	if (!ls_agent_remember(a, record))
+		abort();
+	if (ls_word_open(record->word))
+		ls_log(LS_LOG_WARN, "migration.open", "migration=%s vm=%s word=%s cause=\"an earlier life of this agent left it; its VM is busy until it is resolved\"",
+		       record->migration, record->vm, ls_word_name(record->word));
+}
+
+static void settle_old(struct ls_agent *a)
+{
+	for (struct ls_known *k = a->known; k; k = k->next)
+		if (k->record.word == LS_WORD_ACTIVE || k->record.word == LS_WORD_UNDECIDED)
+			ls_ledger_persist(a->ledger, k->record.migration,
+					  k->record.word == LS_WORD_ACTIVE ? LS_WORD_RETURNING : LS_WORD_ABORTED,
+					  on_old_word, k);
+}
+
+int ls_agent_open(struct ls_agent *a, uv_loop_t *loop, const struct ls_agent_config *config, struct ls_error *err)
+{
+	int r;
+
+	memset(a, 0, sizeof(*a));
+	a->loop = loop;
+	a->config = config;
+	a->device = calloc(config->n_devices ? config->n_devices : 1, sizeof(*a->device));
+	if (!a->device)
+		return ls_fail(err, LS_E_RESOURCE, ENOMEM, "out of memory");
+	r = ls_ledger_open(loop, config->ledger, &a->ledger, err);
+	if (r == 0)
+		r = ls_ledger_each(a->ledger, on_record, a, err);
+	if (r == 0) {
+		ls_ledger_highest(a->ledger, &a->term, a->coordinator);
+		settle_old(a);
+		r = start_workers(a, err);
+	}
+	if (r == 0)
+		r = ls_vmms_open(loop, config, &vmm_events, a, &a->vmms, err);
+	if (r == 0)
+		r = ls_peers_open(a, &a->peers, err);
+	if (r == 0)
+		r = ls_service_open(a, err);
+	return r;
+}
+
+void ls_agent_check_stopped(struct ls_agent *a)
+{
+	if (!a->stopping || !a->stopped)
+		return;
+	for (struct ls_migration *m = a->migrations; m; m = m->next)
+		if (!m->ended)
+			return;
+	void (*stopped)(struct ls_agent *) = a->stopped;
+	a->stopped = NULL;
+	stopped(a);
+}
+
+void ls_agent_stop(struct ls_agent *a, void (*stopped)(struct ls_agent *a))
+{
+	struct ls_error err;
+
+	if (a->stopping)
+		return;
+	a->stopping = true;
+	a->stopped = stopped;
+	ls_fail(&err, LS_E_CANCELLED, 0, "the agent on %s was told to stop", a->config->host);
+	for (struct ls_migration *m = a->migrations; m; m = m->next)
+		if (m->role && !m->ended)
+			ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_UNWIND, .error = &err });
+	ls_agent_check_stopped(a);
+}
+
+static void on_worker_freed(void *user)
+{
+	struct ls_agent *a = user;
+
+	if (--a->closing == 0)
+		free(a->device);
+}
+
+void ls_agent_close(struct ls_agent *a)
+{
+	for (unsigned i = 0; a->device && i < a->config->n_devices; i++)
+		a->device[i].done = NULL;
+	ls_survey_drop(a);
+	for (struct ls_migration *m = a->migrations, *next; m; m = next) {
+		next = m->next;
+		ls_migration_free(m);
+	}
+	a->migrations = NULL;
+	ls_rpc_server_destroy(a->server);
+	ls_peers_close(a->peers);
+	ls_vmms_close(a->vmms);
+	ls_ledger_free(a->ledger);
+	for (struct ls_known *k = a->known, *next; k; k = next) {
+		next = k->next;
+		free(k);
+	}
+	a->known = NULL;
+	a->closing = 1;
+	for (unsigned i = 0; a->device && i < a->config->n_devices; i++)
+		if (a->device[i].worker) {
+			a->closing++;
+			ls_worker_free(a->device[i].worker, on_worker_freed, a);
+		}
+	on_worker_freed(a);
+}

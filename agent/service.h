@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// The gRPC service lockstep.v1.Agent. Thin: decodes, calls, answers.
+#ifndef LS_AGENT_SERVICE_H
+#define LS_AGENT_SERVICE_H
+
+#include "agent/agent.h"
+
+int ls_service_open(struct ls_agent *a, struct ls_error *err); // a->server listens
+
+// service_error.c: status, message and the trailer "lockstep-error-bin".
+void ls_service_fail(struct ls_agent *a, struct ls_rpc_call *call, const struct ls_error *err);
+
+// service_describe.c
+void ls_service_describe(struct ls_rpc_call *call, const void *bytes, size_t len, void *user);
+void ls_service_check_version(struct ls_rpc_call *call, const void *bytes, size_t len, void *user);
+
+// service_word.c
+void ls_service_unwind(struct ls_rpc_call *call, const void *bytes, size_t len, void *user);
+void ls_service_get_word(struct ls_rpc_call *call, const void *bytes, size_t len, void *user);
+void ls_service_settle(struct ls_rpc_call *call, const void *bytes, size_t len, void *user);
+
+#endif

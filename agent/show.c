@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/show.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#include "agent/ledger.h"
+#include "agent/provider.h"
+
+static void show_device(const struct ls_device_config *d)
+{
+	struct ls_dev_info info = { .numa_node = -1 };
+	struct ls_error err;
+	char text[512];
+
+	if (ls_provider_find(d->provider)->inspect(d->path, &info, &err) < 0)
+		printf("device %s vm=%s slot=%s %s\n", d->name, d->vm, d->slot, ls_error_text(&err, text, sizeof(text)));
+	else if (!info.present)
+		printf("device %s vm=%s slot=%s absent path=%s\n", d->name, d->vm, d->slot, d->path);
+	else
+		printf("device %s vm=%s slot=%s driver=%s type=%s numa=%d\n", d->name, d->vm, d->slot, info.driver, info.type,
+		       info.numa_node);
+}
+
+static void show_record(void *user, const struct ls_ledger_record *record)
+{
+	time_t seconds = (time_t)(record->created_ms / 1000);
+	struct tm tm;
+	char when[32] = "?";
+
+	if (gmtime_r(&seconds, &tm))
+		strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	printf("migration %s vm=%s side=%s word=%s%s begun=%s term=%llu coordinator=%s\n", record->migration, record->vm,
+	       record->side == LS_SIDE_SOURCE ? "source" : "destination", ls_word_name(record->word),
+	       ls_word_open(record->word) ? " OPEN" : "", when, (unsigned long long)record->term, record->coordinator);
+}
+
+int ls_show(const struct ls_agent_config *config)
+{
+	char id[LS_LEDGER_ID_SIZE], text[512];
+	struct ls_error err;
+
+	printf("host %s\n", config->host);
+	for (unsigned i = 0; i < config->n_devices; i++)
+		show_device(&config->device[i]);
+	if (ls_ledger_read(config->ledger, id, show_record, NULL, &err) < 0) {
+		fprintf(stderr, "lockstep-agent: %s\n", ls_error_text(&err, text, sizeof(text)));
+		return 1;
+	}
+	printf("ledger %s id=%s\n", config->ledger, id);
+	return 0;
+}
