@@ -199,6 +199,8 @@ void ls_vmm_answer(struct ls_vmm *v, const struct ls_error *err, struct ls_lent 
 		return;
 	v->busy = false;
 	uv_timer_stop(&v->timer);
+	if (!err && !v->lent && v->op == LS_VMM_RESUME)
+		v->incoming = false; // it runs the VM now, and may be the source of the next move
 	if (v->lent)
 		v->lent(v->user, err, lent ? lent : &none);
 	else
