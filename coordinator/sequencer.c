@@ -291,9 +291,9 @@ int ls_seq_cancel(struct ls_seq *q, const char *actor, struct ls_seq_time t, str
 	Lockstep__Store__Record *r;
 
 	if (q->finished || q->finishing)
-		return ls_fail(err, LS_E_BAD_STATE, EALREADY, "the migration has ended");
+		return ls_fail(err, LS_E_BAD_STATE, 0, "the migration has ended");
 	if (ls_seq_cancel_refused(q))
-		return ls_fail(err, LS_E_BAD_STATE, EALREADY,
+		return ls_fail(err, LS_E_BAD_STATE, 0,
 			       "too late: the source has given its consent, the destination decides");
 	if (q->cancel_asked || q->cancelling)
 		return 0;
@@ -315,9 +315,9 @@ int ls_seq_release(struct ls_seq *q, enum ls_gate gate, const char *actor, struc
 	for (size_t i = 0; i < q->view->spec->n_hold; i++)
 		holds |= q->view->spec->hold[i] == (Lockstep__V1__Gate)gate;
 	if (!holds)
-		return ls_fail(err, LS_E_INVALID, EINVAL, "the migration does not hold the gate %s", ls_gate_name(gate));
+		return ls_fail(err, LS_E_INVALID, 0, "the migration does not hold the gate %s", ls_gate_name(gate));
 	if (q->finished || q->finishing)
-		return ls_fail(err, LS_E_BAD_STATE, EALREADY, "the migration has ended");
+		return ls_fail(err, LS_E_BAD_STATE, 0, "the migration has ended");
 	if (q->released & ls_seq_gate_bit(gate))
 		return 0;
 	r = ls_seq_record(t);

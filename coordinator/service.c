@@ -82,7 +82,7 @@ static void on_records(void *user, int status, const struct ls_blob *blobs, size
 		f->fn(f->user, NULL, q, NULL);
 	} else {
 		if (status == 0)
-			ls_fail(&none, LS_E_NOT_FOUND, ENOENT, "id: no migration %s", f->id);
+			ls_fail(&none, LS_E_NOT_FOUND, 0, "id: no migration %s", f->id);
 		f->fn(f->user, NULL, NULL, status == 0 ? &none : err);
 	}
 	ls_seq_free(q);
@@ -150,15 +150,15 @@ static void handle_watch(struct ls_rpc_call *call, const void *bytes, size_t len
 
 static int check_spec(struct ls_service *s, const Lockstep__V1__MigrationSpec *spec, bool dry_run, struct ls_error *err)
 {
-	int r = spec ? ls_validate_spec(spec, dry_run, err) : ls_fail(err, LS_E_INVALID, EINVAL, "spec: is missing");
+	int r = spec ? ls_validate_spec(spec, dry_run, err) : ls_fail(err, LS_E_INVALID, 0, "spec: is missing");
 
 	if (r < 0)
 		return r;
 	if (!ls_agents_find(s->agents, spec->source))
-		return ls_fail(err, LS_E_NOT_FOUND, ENOENT, "spec.source: host %s is not in the coordinator's configuration",
+		return ls_fail(err, LS_E_NOT_FOUND, 0, "spec.source: host %s is not in the coordinator's configuration",
 			       spec->source);
 	if (!ls_agents_find(s->agents, spec->destination))
-		return ls_fail(err, LS_E_NOT_FOUND, ENOENT,
+		return ls_fail(err, LS_E_NOT_FOUND, 0,
 			       "spec.destination: host %s is not in the coordinator's configuration", spec->destination);
 	return 0;
 }
@@ -197,7 +197,7 @@ static void start_found(void *user, struct ls_migration *m, const struct ls_seq 
 	struct ls_error err = {0};
 
 	if (seq && !ls_msg_equal(ls_seq_view(seq)->spec, r->spec)) {
-		ls_fail(&err, LS_E_ALREADY_EXISTS, EEXIST,
+		ls_fail(&err, LS_E_ALREADY_EXISTS, 0,
 			"spec.id: migration %s exists with another spec: a retry needs a new id", r->spec->id);
 		ls_service_fail(st->call, &err);
 	} else if (m) {
@@ -251,7 +251,7 @@ static void ask_found(void *user, struct ls_migration *m, const struct ls_seq *s
 	if (!seq)
 		ls_service_fail(a->call, found);
 	else if (!m) {
-		ls_fail(&err, LS_E_BAD_STATE, EALREADY, "the migration has ended");
+		ls_fail(&err, LS_E_BAD_STATE, 0, "the migration has ended");
 		ls_service_fail(a->call, &err);
 	} else {
 		r = a->gate ? ls_migration_release(m, a->gate, a->actor, &err) : ls_migration_cancel(m, a->actor, &err);

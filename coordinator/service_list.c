@@ -127,7 +127,7 @@ void ls_service_list_devices(struct ls_rpc_call *call, const void *bytes, size_t
 	if (ls_validate_name("host", r->host, false, &err) == 0 && ls_validate_name("vm", r->vm, true, &err) == 0) {
 		h = ls_agents_find(s->agents, r->host);
 		if (!h)
-			ls_fail(&err, LS_E_NOT_FOUND, ENOENT, "host: %s is not in the coordinator's configuration",
+			ls_fail(&err, LS_E_NOT_FOUND, 0, "host: %s is not in the coordinator's configuration",
 				r->host);
 	}
 	if (h) {

@@ -47,7 +47,7 @@ static void too_late(struct ls_rpc_call *call)
 {
 	struct ls_error err;
 
-	ls_fail(&err, LS_E_BAD_STATE, EALREADY, "too late: the source has given its consent, the destination decides");
+	ls_fail(&err, LS_E_BAD_STATE, 0, "too late: the source has given its consent, the destination decides");
 	ls_service_fail(call, &err);
 }
 

@@ -25,7 +25,7 @@ int ls_validate_name(const char *field, const char *value, bool may_be_empty, st
 
 	if ((may_be_empty && !value[0]) || ls_name_valid(value))
 		return 0;
-	return ls_fail(err, LS_E_INVALID, EINVAL, "%s: must be 1 to 63 of [A-Za-z0-9._-], is `%s`", field,
+	return ls_fail(err, LS_E_INVALID, 0, "%s: must be 1 to 63 of [A-Za-z0-9._-], is `%s`", field,
 		       shown(value, buf));
 }
 
@@ -35,15 +35,15 @@ int ls_validate_actor(const char *actor, struct ls_error *err)
 
 	for (size_t i = 0; i < n; i++)
 		if (actor[i] < 0x20 || actor[i] > 0x7e)
-			return ls_fail(err, LS_E_INVALID, EINVAL, "actor: must be printable ASCII");
-	return n <= 128 ? 0 : ls_fail(err, LS_E_INVALID, EINVAL, "actor: at most 128 characters, has %zu", n);
+			return ls_fail(err, LS_E_INVALID, 0, "actor: must be printable ASCII");
+	return n <= 128 ? 0 : ls_fail(err, LS_E_INVALID, 0, "actor: at most 128 characters, has %zu", n);
 }
 
 int ls_validate_gate(const char *field, int gate, struct ls_error *err)
 {
 	if (gate > LS_GATE_NONE && gate < LS_GATE_COUNT)
 		return 0;
-	return ls_fail(err, LS_E_INVALID, EINVAL,
+	return ls_fail(err, LS_E_INVALID, 0,
 		       "%s: must be GATE_BEFORE_PAUSE, GATE_STOPPED or GATE_DECIDE, is %d", field, gate);
 }
 
@@ -57,7 +57,7 @@ static int check_hold(const Lockstep__V1__MigrationSpec *spec, struct ls_error *
 		if (r < 0)
 			return r;
 		if (seen & 1u << spec->hold[i])
-			return ls_fail(err, LS_E_INVALID, EINVAL, "spec.hold: the gate %s is there twice",
+			return ls_fail(err, LS_E_INVALID, 0, "spec.hold: the gate %s is there twice",
 				       ls_gate_name((enum ls_gate)spec->hold[i]));
 		seen |= 1u << spec->hold[i];
 	}
@@ -77,10 +77,10 @@ int ls_validate_spec(const Lockstep__V1__MigrationSpec *spec, bool dry_run, stru
 	if (r < 0)
 		return r;
 	if (spec->deadline_ms && (spec->deadline_ms < 10 || spec->deadline_ms > 3600000))
-		return ls_fail(err, LS_E_INVALID, EINVAL, "spec.deadline_ms: must be 0 (none) or 10 to 3600000, is %llu",
+		return ls_fail(err, LS_E_INVALID, 0, "spec.deadline_ms: must be 0 (none) or 10 to 3600000, is %llu",
 			       (unsigned long long)spec->deadline_ms);
 	if (spec->precopy && spec->precopy->max_rounds > 1000)
-		return ls_fail(err, LS_E_INVALID, EINVAL, "spec.precopy.max_rounds: at most 1000, is %u",
+		return ls_fail(err, LS_E_INVALID, 0, "spec.precopy.max_rounds: at most 1000, is %u",
 			       spec->precopy->max_rounds);
 	return check_hold(spec, err);
 }
@@ -89,5 +89,5 @@ int ls_validate_limit(uint32_t limit, struct ls_error *err)
 {
 	return limit <= LS_LIST_MOST
 		       ? 0
-		       : ls_fail(err, LS_E_INVALID, EINVAL, "limit: at most %u, is %u", LS_LIST_MOST, limit);
+		       : ls_fail(err, LS_E_INVALID, 0, "limit: at most %u, is %u", LS_LIST_MOST, limit);
 }

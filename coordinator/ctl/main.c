@@ -18,7 +18,7 @@ static void help(void)
 	for (size_t i = 0; i < N_VERBS; i++)
 		printf("  %-9s %s\n", verbs[i]->name, verbs[i]->summary);
 	printf("\n"
-	       "  --server ADDR   the coordinator; default: $LOCKSTEP_SERVER, else 127.0.0.1:7700\n"
+	       "  --server ADDR   default: $LOCKSTEP_SERVER, else 127.0.0.1:7700\n"
 	       "  --output FORM   text (default) or json\n"
 	       "  --timeout S     how long one call may take, seconds; default 30\n"
 	       "\n"
