@@ -33,8 +33,8 @@ def demonstrate(stack):
         return "the move failed"
     say("at the destination: the ledger of writes, from the first to now")
     stack.b.wait("running")
-    print(stack.b.ask("table"), end="")
     report = stack.b.verify()
+    print(stack.b.ask("table"), end="")
     return None if report["ok"] else f"verification failed: {report}"
 
 
