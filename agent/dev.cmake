@@ -6,9 +6,9 @@ set(dev ${CMAKE_CURRENT_LIST_DIR})
 add_library(ls_sim_client STATIC ${dev}/sim/sim_client.c ${dev}/sim/sim_call.c)
 target_link_libraries(ls_sim_client PUBLIC Threads::Threads)
 
-add_executable(lockstep-simhost ${dev}/sim/simhost.c ${dev}/sim/simwire.c ${dev}/sim/simdev.c ${dev}/sim/simdma.c
-               ${dev}/sim/simconfig.c ${dev}/sim/simarc.c ${dev}/sim/simsession.c ${dev}/sim/simserve.c
-               ${dev}/sim/simdebug.c)
+add_executable(lockstep-simhost ${dev}/sim/simhost.c ${dev}/sim/simwire.c ${dev}/sim/simlock.c ${dev}/sim/simdev.c
+               ${dev}/sim/simdma.c ${dev}/sim/simconfig.c ${dev}/sim/simarc.c ${dev}/sim/simsession.c
+               ${dev}/sim/simserve.c ${dev}/sim/simdebug.c)
 target_link_libraries(lockstep-simhost PRIVATE ls_sim_client lsm ls_common Threads::Threads)
 
 add_library(ls_agent_dev STATIC ${dev}/provider.c ${dev}/vfio.c ${dev}/vfio_open.c ${dev}/vfio_sysfs.c ${dev}/sim/sim.c

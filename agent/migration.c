@@ -292,8 +292,8 @@ static void on_timers_closed(uv_handle_t *handle)
 {
 	struct ls_migration *m = handle->data;
 
-	if (handle == (uv_handle_t *)&m->progress)
-		return; // closed before the other one
+	if (--m->closing)
+		return;
 	ls_role_free(m->role);
 	ls_blobs_clear(&m->blobs);
 	for (unsigned i = 0; i < m->n_events; i++)
@@ -323,6 +323,7 @@ void ls_migration_free(struct ls_migration *m)
 		if (m->slot[i].stream >= 0)
 			close(m->slot[i].stream);
 	}
+	m->closing = 2;
 	uv_close((uv_handle_t *)&m->progress, on_timers_closed);
 	uv_close((uv_handle_t *)&m->timer, on_timers_closed);
 }

@@ -64,6 +64,7 @@ struct ls_migration {
 	struct ls_watcher *watchers;
 	uv_timer_t progress;
 	bool ended;
+	unsigned closing;
 };
 
 // migration_prepare.c: checks the request, borrows and opens the devices, writes the first word, begins.

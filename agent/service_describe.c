@@ -10,6 +10,8 @@
 #include "proto/rpc/rpc_pb.h"
 #include "proto/wire/pb.h"
 
+#define FILE_TAIL 60
+
 struct describe {
 	struct ls_agent *agent;
 	struct ls_rpc_call *call;
@@ -34,6 +36,8 @@ static void explain(const struct ls_agent *a, const struct ls_agent_device *d, s
 {
 	const struct ls_vmm *v = ls_vmms_find(a->vmms, d->config->vm);
 	struct ls_error why = d->problem;
+	size_t len = strlen(a->config->file);
+	const char *file = a->config->file + (len > FILE_TAIL ? len - FILE_TAIL : 0); // its end tells more
 
 	if (!why.reason && v && !v->connected)
 		ls_fail(&why, LS_E_VMM_ABSENT, 0, "no VMM of %s is connected", d->config->vm);
@@ -44,7 +48,7 @@ static void explain(const struct ls_agent *a, const struct ls_agent_device *d, s
 	*ret = why;
 	if (!why.reason)
 		return;
-	snprintf(ret->message, sizeof(ret->message), "%.60s:%d: device %.30s: %.80s; %.60s", a->config->file,
+	snprintf(ret->message, sizeof(ret->message), "%s:%d: device %.30s: %.80s; %.60s", file,
 		 d->config->line, d->config->name, why.message, remedy(why.reason));
 	snprintf(ret->device, sizeof(ret->device), "%s", d->config->name);
 }

@@ -151,7 +151,8 @@ static int decode(struct ls_stream *s, bool block, enum ls_frame_event *ret, str
 
 static int peer_error(const Lockstep__V1__ErrorDetail *d, struct ls_error *err)
 {
-	int r = ls_fail(err, ls_reason_parse(d->reason), d->errno_value > 0 ? d->errno_value : EREMOTEIO, "%s", d->message);
+	int error = d->errno_value > 0 ? d->errno_value : EREMOTEIO;
+	int r = ls_fail(err, ls_reason_parse(d->reason), error, "%s", d->message);
 	ls_error_at(err, d->device[0] ? d->device : NULL, d->arc[0] ? d->arc : NULL);
 	if (err)
 		strncpy(err->host, d->host, sizeof(err->host) - 1);

@@ -46,7 +46,7 @@ struct ls_job_result {
 	int status;                 // 0 or negative errno, then `error` says more
 	struct ls_error error;
 	int from_state, state;      // before and after, as GET told; -1: GET failed too
-	uint64_t begin_ns, end_ns;  // CLOCK_MONOTONIC; ARC, RESET: right around the kernel call, else the whole job
+	uint64_t begin_ns, end_ns;  // CLOCK_MONOTONIC; ARC, RESET: around the kernel call, else the whole job
 	struct ls_dev_caps caps;    // ADOPT
 	uint64_t size;              // ADOPT: estimate, 0 unknown
 	uint64_t length;            // SEND, LOAD: total bytes of the image

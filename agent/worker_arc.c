@@ -148,7 +148,8 @@ static bool opens_session(unsigned flags, int cur, enum ls_state to)
 static int guest_reset(struct ls_worker *w, struct ls_error *err)
 {
 	ls_worker_drop_session(w);
-	return ls_fail(err, LS_E_GUEST_RESET, ENODEV, "the guest reset the device during pre-copy: what was sent is void");
+	return ls_fail(err, LS_E_GUEST_RESET, ENODEV, "the guest reset the device during pre-copy: what was sent"
+		       " is void");
 }
 
 static int may_ask(struct ls_worker *w, int cur, enum ls_state to, struct ls_error *err)
@@ -156,7 +157,8 @@ static int may_ask(struct ls_worker *w, int cur, enum ls_state to, struct ls_err
 	if (cur < 0)
 		return ls_fail(err, LS_E_BAD_STATE, EIO, "the device does not tell its state");
 	if (!ls_state_valid(cur))
-		return ls_fail(err, LS_E_BAD_STATE, EINVAL, "the device is in state %d, which is not known here: reset it", cur);
+		return ls_fail(err, LS_E_BAD_STATE, EINVAL, "the device is in state %d, which is not known here: reset it",
+			       cur);
 	if (cur == LS_STATE_ERROR)
 		return ls_fail(err, LS_E_BAD_STATE, EIO, "the device is in ERROR: only a reset helps");
 	if (cur == LS_STATE_RESUMING && to != LS_STATE_RESUMING)
@@ -177,7 +179,8 @@ static void after_failure(struct ls_worker *w, int error, enum ls_state to, stru
 	if (!holds_session(now))
 		ls_worker_drop_session(w);
 	if (error == EMFILE && now == (int)to)
-		ls_fail(err, LS_E_ARC_FAILED, EMFILE, "no file descriptor for the stream: the device moved, its stream is lost");
+		ls_fail(err, LS_E_ARC_FAILED, EMFILE,
+			"no file descriptor for the stream: the device moved, its stream is lost");
 }
 
 int ls_worker_arc(struct ls_worker *w, enum ls_state to, struct ls_job_result *res)

@@ -47,7 +47,8 @@ int ls_sim_open(const char *socket_path, const char *name)
 
 static int named_struct(const char *socket_path, enum ls_sim_op op, const char *name, void *ret, size_t size)
 {
-	struct ls_sim_call k = {.op = op, .out = name, .out_len = strlen(name), .pass_fd = -1, .in = ret, .in_cap = size};
+	struct ls_sim_call k = {.op = op, .out = name, .out_len = strlen(name), .pass_fd = -1, .in = ret,
+				.in_cap = size};
 	int r = host_call(socket_path, &k);
 	if (r == 0 && k.in_len != size)
 		return -EPROTO;
@@ -111,8 +112,8 @@ int ls_sim_region_write(int fd, enum ls_sim_region region, uint64_t offset, cons
 {
 	if (len > LS_SIM_BULK)
 		return -EINVAL;
-	struct ls_sim_call k = {.fd = fd, .op = LS_SIM_OP_REGION_WRITE, .arg = {region, offset}, .out = buf, .out_len = len,
-			 .pass_fd = -1};
+	struct ls_sim_call k = {.fd = fd, .op = LS_SIM_OP_REGION_WRITE, .arg = {region, offset}, .out = buf,
+				.out_len = len, .pass_fd = -1};
 	return ls_sim_call(&k);
 }
 
@@ -170,7 +171,8 @@ ssize_t ls_sim_read(int data_fd, void *buf, size_t len)
 {
 	if (len > LS_SIM_BULK)
 		len = LS_SIM_BULK;
-	struct ls_sim_call k = {.fd = data_fd, .op = LS_SIM_OP_READ, .arg = {len}, .pass_fd = -1, .in = buf, .in_cap = len};
+	struct ls_sim_call k = {.fd = data_fd, .op = LS_SIM_OP_READ, .arg = {len}, .pass_fd = -1, .in = buf,
+				.in_cap = len};
 	int r = ls_sim_call(&k);
 	return r < 0 ? r : (ssize_t)k.in_len;
 }

@@ -8,26 +8,26 @@
 
 static void suspend_initiator(struct sim_dev *d)
 {
-	pthread_mutex_lock(&d->lock);
+	sim_lock(&d->lock);
 	lsm_set_initiator(&d->model, false);
 	while (lsm_engine_busy(&d->model))
-		pthread_cond_wait(&d->idle, &d->lock);
-	pthread_mutex_unlock(&d->lock);
+		sim_lock_wait(&d->lock, &d->idle);
+	sim_unlock(&d->lock);
 }
 
 static void resume_initiator(struct sim_dev *d)
 {
-	pthread_mutex_lock(&d->lock);
+	sim_lock(&d->lock);
 	lsm_set_initiator(&d->model, true);
 	pthread_cond_broadcast(&d->wake);
-	pthread_mutex_unlock(&d->lock);
+	sim_unlock(&d->lock);
 }
 
 static void set_responder(struct sim_dev *d, bool enabled)
 {
-	pthread_mutex_lock(&d->lock);
+	sim_lock(&d->lock);
 	lsm_set_responder(&d->model, enabled);
-	pthread_mutex_unlock(&d->lock);
+	sim_unlock(&d->lock);
 }
 
 static int arc(struct sim_dev *d, uint32_t cur, uint32_t next, int *data_fd)
@@ -113,10 +113,10 @@ int sim_reset(struct sim_dev *d)
 {
 	pthread_mutex_lock(&d->state);
 	sim_quiet(d);
-	pthread_mutex_lock(&d->lock);
+	sim_lock(&d->lock);
 	lsm_dev_reset(&d->model);
 	sim_config_reset(d);
-	pthread_mutex_unlock(&d->lock);
+	sim_unlock(&d->lock);
 	atomic_store(&d->cur, LSM_RUNNING);
 	pthread_mutex_unlock(&d->state);
 	return 0;

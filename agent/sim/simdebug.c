@@ -90,9 +90,9 @@ static int set_slot(struct sim_dev *d, uint64_t slot)
 	bool busy = atomic_load(&d->is_open);
 	if (!busy) {
 		d->slot = slot;
-		pthread_mutex_lock(&d->lock);
+		sim_lock(&d->lock);
 		lsm_dev_set_slot(&d->model, (uint32_t)slot);
-		pthread_mutex_unlock(&d->lock);
+		sim_unlock(&d->lock);
 	}
 	pthread_mutex_unlock(&d->host->opening);
 	return busy ? -EBUSY : 0;

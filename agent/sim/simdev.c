@@ -17,15 +17,15 @@ static void *engine_main(void *arg)
 	struct sim_dev *d = arg;
 	uint64_t next_ns = 0;
 	for (;;) {
-		pthread_mutex_lock(&d->lock);
+		sim_lock(&d->lock);
 		while (!lsm_engine_ready(&d->model))
-			pthread_cond_wait(&d->wake, &d->lock);
-		pthread_mutex_unlock(&d->lock);
+			sim_lock_wait(&d->lock, &d->wake);
+		sim_unlock(&d->lock);
 		next_ns = sim_pace(next_ns, 1, atomic_load(&d->rate));
 		lsm_engine_step(&d->model);
-		pthread_mutex_lock(&d->lock);
+		sim_lock(&d->lock);
 		pthread_cond_broadcast(&d->idle);
-		pthread_mutex_unlock(&d->lock);
+		sim_unlock(&d->lock);
 	}
 	return NULL;
 }
@@ -56,7 +56,7 @@ int sim_dev_init(struct sim_dev *d, struct sim_host *host, struct ls_error *err)
 		if (o->fabric == d->fabric && o->slot == d->slot)
 			return refuse(d, err, "another device of its fabric has the same slot");
 	pthread_mutex_init(&d->state, NULL);
-	pthread_mutex_init(&d->lock, NULL);
+	sim_lock_init(&d->lock);
 	pthread_cond_init(&d->wake, NULL);
 	pthread_cond_init(&d->idle, NULL);
 	pthread_rwlock_init(&d->maps, NULL);

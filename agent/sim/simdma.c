@@ -32,13 +32,13 @@ static void env_page_free(void *ctx, void *page)
 static void env_lock(void *ctx)
 {
 	struct sim_dev *d = ctx;
-	pthread_mutex_lock(&d->lock);
+	sim_lock(&d->lock);
 }
 
 static void env_unlock(void *ctx)
 {
 	struct sim_dev *d = ctx;
-	pthread_mutex_unlock(&d->lock);
+	sim_unlock(&d->lock);
 }
 
 // One map holds the whole range, as the IOMMU maps of a VM's RAM do. Lock: maps, for as long as it is used.
@@ -90,10 +90,10 @@ static int env_p2p_write(void *ctx, uint32_t to, uint32_t from, uint64_t seq, ui
 		struct sim_dev *peer = &d->host->dev[i];
 		if (peer->fabric != d->fabric || !atomic_load(&peer->is_open))
 			continue;
-		pthread_mutex_lock(&peer->lock);
+		sim_lock(&peer->lock);
 		bool it = peer->model.slot == to;
 		int r = it ? lsm_p2p_receive(&peer->model, from, seq, offset, buf, len) : 0;
-		pthread_mutex_unlock(&peer->lock);
+		sim_unlock(&peer->lock);
 		if (it)
 			return r;
 	}

@@ -20,7 +20,7 @@
 #define DEV(field) offsetof(struct sim_dev, field)
 
 static const struct ls_config_key keys[] = {
-	{"host", "socket", LS_CONFIG_STRING, HOST(socket_path), sizeof(((struct sim_host *)0)->socket_path), 0, 0, true},
+	{"host", "socket", LS_CONFIG_STRING, HOST(socket_path), 108, 0, 0, true},
 	{"host", "software_version", LS_CONFIG_UINT, HOST(software_version), 8, 0, 1000, false},
 	{"device", "type", LS_CONFIG_STRING, DEV(type_name), 32, 0, 0, true},
 	{"device", "memory", LS_CONFIG_UINT, DEV(mem_size), 8, LSM_MEM_MIN, LSM_MEM_MAX, false},

@@ -3,7 +3,7 @@
 //
 //   dev->state    arcs, reset, close: held for the whole of an arc, as a kernel driver does
 //   session->io   the data_fd's own: reading, feeding, ending
-//   dev->lock     the model's
+//   dev->lock     the model's, granted in order
 //   dev->maps, dev->irqs, dev->debug.lock: leaves
 //
 // P2P delivery takes the receiver's dev->lock holding none of the sender's (K11).
@@ -24,6 +24,12 @@
 #define SIM_MAX_MAPS 64
 #define SIM_STATES 8
 #define SIM_CONFIG_SIZE 256u
+
+struct sim_lock {
+	pthread_mutex_t mutex;
+	pthread_cond_t turn;
+	uint64_t next, serving;
+};
 
 struct sim_map {
 	uint64_t iova, size;
@@ -74,7 +80,7 @@ struct sim_dev {
 	atomic_int cur;
 	struct sim_session *session;
 
-	pthread_mutex_t lock;
+	struct sim_lock lock;
 	pthread_cond_t wake; // the engine may have work
 	pthread_cond_t idle; // a step has ended
 	struct lsm_dev model;
@@ -118,6 +124,12 @@ int sim_recv_bulk(struct sim_request *req, void *buf);
 void sim_reply(struct sim_request *req, int status, const uint64_t value[2], const void *data, size_t len, int pass_fd);
 int sim_thread(void *(*run)(void *), void *arg); // detached
 uint64_t sim_pace(uint64_t next_ns, uint64_t n, uint64_t rate); // sleeps; answers the new next_ns
+
+// ---- simlock.c ----
+void sim_lock_init(struct sim_lock *l);
+void sim_lock(struct sim_lock *l);
+void sim_unlock(struct sim_lock *l);
+void sim_lock_wait(struct sim_lock *l, pthread_cond_t *cond); // as pthread_cond_wait()
 
 // ---- simdev.c ----
 int sim_dev_init(struct sim_dev *d, struct sim_host *host, struct ls_error *err);

@@ -13,14 +13,14 @@ static int region_read(struct sim_dev *d, uint64_t region, uint64_t off, void *b
 	if (len > LS_SIM_BULK || off > UINT32_MAX)
 		return -EINVAL;
 	int r = -EINVAL;
-	pthread_mutex_lock(&d->lock);
+	sim_lock(&d->lock);
 	if (region == LS_SIM_BAR0)
 		r = lsm_regs_read(&d->model, (uint32_t)off, buf, (uint32_t)len);
 	else if (region == LS_SIM_BAR2)
 		r = lsm_window_read(&d->model, (uint32_t)off, buf, (uint32_t)len);
 	else if (region == LS_SIM_CONFIG)
 		r = sim_config_read(d, off, buf, len);
-	pthread_mutex_unlock(&d->lock);
+	sim_unlock(&d->lock);
 	return r;
 }
 
@@ -29,7 +29,7 @@ static int region_write(struct sim_dev *d, uint64_t region, uint64_t off, const 
 	if (off > UINT32_MAX)
 		return -EINVAL;
 	int r = -EINVAL;
-	pthread_mutex_lock(&d->lock);
+	sim_lock(&d->lock);
 	if (region == LS_SIM_BAR0)
 		r = lsm_regs_write(&d->model, (uint32_t)off, buf, (uint32_t)len);
 	else if (region == LS_SIM_BAR2)
@@ -37,7 +37,7 @@ static int region_write(struct sim_dev *d, uint64_t region, uint64_t off, const 
 	else if (region == LS_SIM_CONFIG)
 		r = sim_config_write(d, off, buf, len);
 	pthread_cond_broadcast(&d->wake); // a doorbell, the engine's or the bus-master bit
-	pthread_mutex_unlock(&d->lock);
+	sim_unlock(&d->lock);
 	return r;
 }
 
@@ -110,9 +110,9 @@ static void serve_device(struct sim_dev *d, struct sim_request *req)
 		break;
 	case LS_SIM_OP_DATA_SIZE:
 		pthread_mutex_lock(&d->state);
-		pthread_mutex_lock(&d->lock);
+		sim_lock(&d->lock);
 		value[0] = lsm_image_size(&d->model);
-		pthread_mutex_unlock(&d->lock);
+		sim_unlock(&d->lock);
 		pthread_mutex_unlock(&d->state);
 		break;
 	default:
@@ -177,12 +177,12 @@ static void serve_query(struct sim_dev *d, struct sim_request *req)
 static void serve_counters(struct sim_dev *d, struct sim_request *req)
 {
 	struct ls_sim_counters c = {.state = atomic_load(&d->cur)};
-	pthread_mutex_lock(&d->lock);
+	sim_lock(&d->lock);
 	c.rx_dropped = d->model.stats.rx_dropped;
 	c.mmio_dropped = d->model.stats.mmio_dropped;
 	c.rx_outside = d->model.stats.rx_outside;
 	c.done = d->model.r.done;
-	pthread_mutex_unlock(&d->lock);
+	sim_unlock(&d->lock);
 	pthread_mutex_lock(&d->irqs);
 	c.irq_lost = d->irq_lost;
 	pthread_mutex_unlock(&d->irqs);

@@ -27,9 +27,9 @@ static int session_read(struct sim_session *s, uint8_t *buf, size_t len)
 	if (!s->saving)
 		return -EINVAL;
 	while (got < len) {
-		pthread_mutex_lock(&d->lock);
+		sim_lock(&d->lock);
 		int n = lsm_save_fill(&s->save);
-		pthread_mutex_unlock(&d->lock);
+		sim_unlock(&d->lock);
 		if (n <= 0)
 			return got > 0 ? (int)got : n;
 		size_t take = (size_t)n < len - got ? (size_t)n : len - got;
@@ -56,9 +56,9 @@ static int session_info(struct sim_session *s, uint64_t value[2])
 		return -ENODEV;
 	if (!s->saving)
 		return -EINVAL;
-	pthread_mutex_lock(&s->dev->lock);
+	sim_lock(&s->dev->lock);
 	int r = lsm_save_info(&s->save, &value[0], &value[1]);
-	pthread_mutex_unlock(&s->dev->lock);
+	sim_unlock(&s->dev->lock);
 	return r;
 }
 
@@ -112,9 +112,9 @@ static void *session_main(void *arg)
 static int session_begin(struct sim_session *s, bool precopy)
 {
 	struct sim_dev *d = s->dev;
-	pthread_mutex_lock(&d->lock);
+	sim_lock(&d->lock);
 	int r = s->saving ? lsm_save_begin(&s->save, &d->model, precopy) : lsm_load_begin(&s->load, &d->model);
-	pthread_mutex_unlock(&d->lock);
+	sim_unlock(&d->lock);
 	return r;
 }
 
@@ -122,12 +122,12 @@ static void session_finish(struct sim_session *s)
 {
 	struct sim_dev *d = s->dev;
 	pthread_mutex_lock(&s->io);
-	pthread_mutex_lock(&d->lock);
+	sim_lock(&d->lock);
 	if (s->saving)
 		lsm_save_end(&s->save);
 	else
 		lsm_load_end(&s->load);
-	pthread_mutex_unlock(&d->lock);
+	sim_unlock(&d->lock);
 	s->dead = true;
 	pthread_mutex_unlock(&s->io);
 }
@@ -168,18 +168,18 @@ int sim_session_new(struct sim_dev *d, bool saving, bool precopy, int *ret_fd)
 void sim_session_final(struct sim_session *s)
 {
 	pthread_mutex_lock(&s->io);
-	pthread_mutex_lock(&s->dev->lock);
+	sim_lock(&s->dev->lock);
 	lsm_save_final(&s->save);
-	pthread_mutex_unlock(&s->dev->lock);
+	sim_unlock(&s->dev->lock);
 	pthread_mutex_unlock(&s->io);
 }
 
 int sim_session_commit(struct sim_session *s)
 {
 	pthread_mutex_lock(&s->io);
-	pthread_mutex_lock(&s->dev->lock);
+	sim_lock(&s->dev->lock);
 	int r = lsm_load_commit(&s->load);
-	pthread_mutex_unlock(&s->dev->lock);
+	sim_unlock(&s->dev->lock);
 	pthread_mutex_unlock(&s->io);
 	return r;
 }

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "agent/ledger.h"
+
+struct place {
+	char dir[32], path[64];
+	uv_loop_t loop;
+	struct ls_ledger *ledger;
+	int status;
+	unsigned n_done, n_records;
+	struct ls_ledger_record last;
+};
+
+static int set_up(void **state)
+{
+	struct place *p = calloc(1, sizeof(*p));
+
+	strcpy(p->dir, "/tmp/ledger-XXXXXX");
+	assert_non_null(mkdtemp(p->dir));
+	snprintf(p->path, sizeof(p->path), "%s/ledger", p->dir);
+	uv_loop_init(&p->loop);
+	assert_int_equal(ls_ledger_open(&p->loop, p->path, &p->ledger, NULL), 0);
+	*state = p;
+	return 0;
+}
+
+static void close_ledger(struct place *p)
+{
+	ls_ledger_free(p->ledger);
+	p->ledger = NULL;
+	uv_run(&p->loop, UV_RUN_DEFAULT);
+}
+
+static int tear_down(void **state)
+{
+	static const char *const ends[] = { "", ".lock", "-wal", "-shm" };
+	struct place *p = *state;
+	char name[100];
+
+	close_ledger(p);
+	uv_loop_close(&p->loop);
+	for (unsigned i = 0; i < 4; i++) {
+		snprintf(name, sizeof(name), "%s%s", p->path, ends[i]);
+		unlink(name);
+	}
+	rmdir(p->dir);
+	free(p);
+	return 0;
+}
+
+static void done(void *user, int status, const struct ls_error *err)
+{
+	struct place *p = user;
+
+	p->status = status;
+	p->n_done++;
+	assert_true((status < 0) == (err != NULL));
+}
+
+static int wait_for(struct place *p, unsigned n)
+{
+	while (p->n_done < n)
+		uv_run(&p->loop, UV_RUN_ONCE);
+	return p->status;
+}
+
+static int begin(struct place *p, const char *id, const char *vm, enum ls_word word)
+{
+	struct ls_ledger_record record = { .side = ls_word_side(word), .word = word, .term = 3, .coordinator = "c",
+					   .request = "xyz", .request_len = 3 };
+
+	strcpy(record.migration, id);
+	strcpy(record.vm, vm);
+	ls_ledger_begin(p->ledger, &record, done, p);
+	return wait_for(p, p->n_done + 1);
+}
+
+static int persist(struct place *p, const char *id, enum ls_word word)
+{
+	ls_ledger_persist(p->ledger, id, word, done, p);
+	return wait_for(p, p->n_done + 1);
+}
+
+static void each(void *user, const struct ls_ledger_record *record)
+{
+	struct place *p = user;
+
+	p->n_records++;
+	p->last = *record;
+	assert_int_equal(record->request_len, 3);
+	assert_memory_equal(record->request, "xyz", 3);
+}
+
+static void every_word_follows_the_rules_and_no_other(void **state)
+{
+	struct place *p = *state;
+	char id[16], vm[16];
+	unsigned n = 0;
+
+	for (enum ls_word from = LS_WORD_ACTIVE; from < LS_WORD_COUNT; from++)
+		for (enum ls_word to = LS_WORD_ACTIVE; to < LS_WORD_COUNT; to++) {
+			enum ls_word first = ls_word_side(from) == LS_SIDE_SOURCE ? LS_WORD_ACTIVE : LS_WORD_UNDECIDED;
+			snprintf(id, sizeof(id), "m%u", ++n);
+			snprintf(vm, sizeof(vm), "v%u", n);
+			assert_int_equal(begin(p, id, vm, first), 0);
+			if (from == LS_WORD_RETURNED)
+				assert_int_equal(persist(p, id, LS_WORD_RETURNING), 0);
+			if (from == LS_WORD_RELEASED)
+				assert_int_equal(persist(p, id, LS_WORD_CONSENTED), 0);
+			if (from == LS_WORD_STARTED)
+				assert_int_equal(persist(p, id, LS_WORD_COMMITTED), 0);
+			if (from != first)
+				assert_int_equal(persist(p, id, from), 0);
+			assert_int_equal(persist(p, id, to) == 0, ls_word_may_follow(from, to));
+		}
+}
+
+static void words_survive_a_restart(void **state)
+{
+	struct place *p = *state;
+	char id[LS_LEDGER_ID_SIZE], coordinator[LS_NAME_MAX];
+	uint64_t term;
+
+	strcpy(id, ls_ledger_id(p->ledger));
+	assert_int_equal(strlen(id), 32);
+	assert_int_equal(begin(p, "m", "vm", LS_WORD_ACTIVE), 0);
+	assert_int_equal(persist(p, "m", LS_WORD_CONSENTED), 0);
+	close_ledger(p);
+	assert_int_equal(ls_ledger_open(&p->loop, p->path, &p->ledger, NULL), 0);
+	assert_string_equal(ls_ledger_id(p->ledger), id);
+	ls_ledger_highest(p->ledger, &term, coordinator);
+	assert_int_equal(term, 3);
+	assert_string_equal(coordinator, "c");
+	assert_int_equal(ls_ledger_each(p->ledger, each, p, NULL), 0);
+	assert_int_equal(p->n_records, 1);
+	assert_int_equal(p->last.word, LS_WORD_CONSENTED);
+}
+
+static void one_open_migration_per_vm(void **state)
+{
+	struct place *p = *state;
+
+	assert_int_equal(begin(p, "m1", "vm", LS_WORD_UNDECIDED), 0);
+	assert_int_equal(begin(p, "m2", "vm", LS_WORD_UNDECIDED), -EEXIST);
+	assert_int_equal(persist(p, "m1", LS_WORD_ABORTED), 0);
+	assert_int_equal(begin(p, "m1", "vm", LS_WORD_UNDECIDED), -EEXIST);
+	assert_int_equal(begin(p, "m2", "vm", LS_WORD_UNDECIDED), 0);
+}
+
+static void a_second_agent_is_refused(void **state)
+{
+	struct place *p = *state;
+	struct ls_ledger *second;
+	struct ls_error err;
+
+	assert_int_equal(ls_ledger_open(&p->loop, p->path, &second, &err), -EBUSY);
+	assert_int_equal(err.reason, LS_E_LEDGER);
+}
+
+static void a_damaged_ledger_is_refused(void **state)
+{
+	struct place *p = *state;
+	struct ls_error err;
+	FILE *f;
+
+	assert_int_equal(begin(p, "m", "vm", LS_WORD_ACTIVE), 0);
+	close_ledger(p);
+	f = fopen(p->path, "r+");
+	for (long at = 4096; at < 40000; at += 64) {
+		fseek(f, at, SEEK_SET);
+		fputs("damaged", f);
+	}
+	fclose(f);
+	assert_true(ls_ledger_open(&p->loop, p->path, &p->ledger, &err) < 0);
+	assert_int_equal(err.reason, LS_E_LEDGER);
+	p->ledger = NULL;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(every_word_follows_the_rules_and_no_other, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(words_survive_a_restart, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(one_open_migration_per_vm, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_second_agent_is_refused, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_damaged_ledger_is_refused, set_up, tear_down),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
