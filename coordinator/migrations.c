@@ -128,7 +128,7 @@ static void drop_oldest_ended(struct ls_migrations *ms)
 {
 	for (struct ls_migration *m = ms->oldest, *newer; m && ms->ended > ENDED_KEPT; m = newer) {
 		newer = m->newer;
-		if (occupies(m) || m->calls || m->listener || m->telling || m->driving || m->pending)
+		if (occupies(m) || ls_seq_loose(m->seq) || m->calls || m->listener || m->telling || m->driving || m->pending)
 			continue;
 		unlink_migration(m);
 		migration_free(m);
@@ -233,8 +233,9 @@ static void summarize(const struct ls_migration *m, const Lockstep__Store__Finis
 {
 	Lockstep__V1__Migration v = *ls_seq_view(m->seq);
 
-	v.phase = f->phase;
-	if (f->error && (!v.error || f->phase == LOCKSTEP__V1__PHASE__PHASE_OPERATOR))
+	if (f)
+		v.phase = f->phase;
+	if (f && f->error && (!v.error || f->phase == LOCKSTEP__V1__PHASE__PHASE_OPERATOR))
 		v.error = f->error;
 	v.waiting_at = LOCKSTEP__V1__GATE__GATE_NONE;
 	v.changed_ms = now_ms;
@@ -243,6 +244,14 @@ static void summarize(const struct ls_migration *m, const Lockstep__Store__Finis
 	v.schedule = NULL;
 	if (ls_pb_pack(&v.base, bytes, len) < 0)
 		abort();
+}
+
+// The record by which a destination that was silent at the end is known to have given up.
+static bool ties_up(const Lockstep__Store__Record *r)
+{
+	return (r->kind_case == LOCKSTEP__STORE__RECORD__KIND_TOLD && (r->told->ended || !r->told->known)) ||
+	       (r->kind_case == LOCKSTEP__STORE__RECORD__KIND_AGENT &&
+		r->agent->event->kind_case == LOCKSTEP__V1__AGENT_EVENT__KIND_ENDED);
 }
 
 static void persist(struct ls_migration *m, Lockstep__Store__Record *record)
@@ -260,7 +269,11 @@ static void persist(struct ls_migration *m, Lockstep__Store__Record *record)
 	} else if (record->kind_case == LOCKSTEP__STORE__RECORD__KIND_FINISHED) {
 		summarize(m, record->finished, record->time_ms, &summary, &a.summary_len);
 		a.summary = summary;
-		a.close = record->finished->phase != LOCKSTEP__V1__PHASE__PHASE_OPERATOR;
+		a.close = !record->finished->loose && record->finished->phase != LOCKSTEP__V1__PHASE__PHASE_OPERATOR;
+	} else if (ls_seq_ended(m->seq) && ties_up(record)) {
+		summarize(m, NULL, record->time_ms, &summary, &a.summary_len);
+		a.summary = summary;
+		a.close = true;
 	}
 	if (ls_pb_pack(&record->base, &bytes, &a.len) < 0)
 		abort();
@@ -422,7 +435,7 @@ int ls_migrations_new(uv_loop_t *loop, struct ls_agents *agents, struct ls_store
 void ls_migrations_go_on(struct ls_migrations *ms)
 {
 	for (struct ls_migration *m = ms->newest; m; m = m->older) {
-		if (ls_seq_ended(m->seq))
+		if (ls_seq_ended(m->seq) && !ls_seq_loose(m->seq))
 			continue;
 		if (!ls_migration_host(m, LS_SEQ_SOURCE) || !ls_migration_host(m, LS_SEQ_DEST)) {
 			ls_log(LS_LOG_ERROR, "migration.orphan",

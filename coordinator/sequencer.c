@@ -115,6 +115,12 @@ void ls_seq_planned(struct ls_seq *q, const Lockstep__V1__DryRunResponse *plan, 
 	persist(q, r);
 }
 
+// Nothing that comes now can change anything.
+static bool deaf(const struct ls_seq *q)
+{
+	return q->finished ? !ls_seq_loose(q) : q->finishing;
+}
+
 static Lockstep__V1__Side side_value(enum ls_seq_side side)
 {
 	return side == LS_SEQ_DEST ? LOCKSTEP__V1__SIDE__SIDE_DESTINATION : LOCKSTEP__V1__SIDE__SIDE_SOURCE;
@@ -223,8 +229,10 @@ void ls_seq_answer(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_
 {
 	struct seq_side *s = &q->side[side];
 
-	if (q->finishing || q->finished)
+	if (deaf(q)) {
+		s->busy = false; // asked again, should a loose end remain
 		return;
+	}
 	switch (a->kind) {
 	case LS_SEQ_PREPARE:
 		answer_prepare(q, side, a, t);
@@ -250,7 +258,7 @@ void ls_seq_agent_event(struct ls_seq *q, enum ls_seq_side side, const Lockstep_
 	struct seq_side *s = &q->side[side];
 	Lockstep__Store__Record *r;
 
-	if (q->finishing || q->finished || s->ended)
+	if (deaf(q) || s->ended)
 		return;
 	s->watch_tries = 0;
 	if (e->kind_case == LOCKSTEP__V1__AGENT_EVENT__KIND_PROGRESS) {

@@ -101,6 +101,8 @@ const Lockstep__V1__Migration *ls_seq_view(const struct ls_seq *q); // borrowed,
 const Lockstep__Store__Planned *ls_seq_plan(const struct ls_seq *q); // NULL before the plan is durable
 const char *ls_seq_ledger_id(const struct ls_seq *q, enum ls_seq_side side);
 bool ls_seq_ended(const struct ls_seq *q); // DONE, RETURNED, REFUSED or OPERATOR, durably
+// Ended in RETURNED while the destination was silent: it can no longer commit, and it is still being told to give up.
+bool ls_seq_loose(const struct ls_seq *q);
 enum ls_seq_cancel ls_seq_cancel_state(const struct ls_seq *q);
 
 // How the view's phase and gate came about, oldest first, so that watchers miss no state: at most

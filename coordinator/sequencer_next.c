@@ -46,6 +46,19 @@ Lockstep__Store__Record *ls_seq_record(struct ls_seq_time t)
 	return r;
 }
 
+// The agent of this side holds nothing of the migration, for certain.
+static bool never_held(const struct seq_side *s)
+{
+	return !s->prepared && (s->refused_certain || !s->tried || s->gone);
+}
+
+static bool dest_clear(const struct ls_seq *q)
+{
+	const struct seq_side *d = &q->side[LS_SEQ_DEST];
+
+	return never_held(d) || d->gone || (d->ended && d->how == HOW_ABORTED);
+}
+
 static void finish(struct ls_seq *q, Lockstep__V1__Phase phase, const struct ls_error *err, struct ls_seq_time t)
 {
 	Lockstep__Store__Record *r = ls_seq_record(t);
@@ -53,6 +66,7 @@ static void finish(struct ls_seq *q, Lockstep__V1__Phase phase, const struct ls_
 	r->kind_case = LOCKSTEP__STORE__RECORD__KIND_FINISHED;
 	LS_MSG_NEW(r->finished, LOCKSTEP__STORE__FINISHED__INIT);
 	r->finished->phase = phase;
+	r->finished->loose = phase == LOCKSTEP__V1__PHASE__PHASE_RETURNED && !dest_clear(q);
 	if (err && err->reason != LS_E_NONE)
 		r->finished->error = ls_msg_error(err);
 	q->finishing = true;
@@ -77,12 +91,6 @@ void ls_seq_ledger_lost(struct ls_seq *q, enum ls_seq_side side, struct ls_seq_t
 			t);
 }
 
-// The agent of this side holds nothing of the migration, for certain.
-static bool never_held(const struct seq_side *s)
-{
-	return !s->prepared && (s->refused_certain || !s->tried || s->gone);
-}
-
 static bool abandoned(const struct ls_seq *q)
 {
 	const struct seq_side *s = &q->side[LS_SEQ_SOURCE], *d = &q->side[LS_SEQ_DEST];
@@ -96,13 +104,6 @@ static bool source_home(const struct ls_seq *q)
 	const struct seq_side *s = &q->side[LS_SEQ_SOURCE];
 
 	return never_held(s) || s->gone || (s->ended && s->how == HOW_RETURNED);
-}
-
-static bool dest_clear(const struct ls_seq *q)
-{
-	const struct seq_side *d = &q->side[LS_SEQ_DEST];
-
-	return never_held(d) || d->gone || (d->ended && d->how == HOW_ABORTED);
 }
 
 static void returned(struct ls_seq *q, struct ls_seq_time t)
@@ -166,7 +167,7 @@ static bool conclude(struct ls_seq *q, struct ls_seq_time t)
 		if (d->ended || patience_over(q, t))
 			finish(q, LOCKSTEP__V1__PHASE__PHASE_DONE, NULL, t);
 	} else if (abandoned(q) && source_home(q)) {
-		// A destination that is silent can no longer commit: it aborts when it comes back (rules 1 and 6).
+		// A destination that is silent can no longer commit (rule 1): the VM is free, the loose end is kept.
 		if (dest_clear(q) || patience_over(q, t))
 			returned(q, t);
 	}
@@ -240,8 +241,15 @@ static void drive(struct ls_seq *q, enum ls_seq_side side, struct ls_seq_time t)
 	ls_seq_emit(q, (struct ls_seq_action){.kind = (enum ls_seq_action_kind)kind, .side = side, .gates = gates});
 }
 
+bool ls_seq_loose(const struct ls_seq *q)
+{
+	return q->finished && q->view->phase == LOCKSTEP__V1__PHASE__PHASE_RETURNED && q->planned && !dest_clear(q);
+}
+
 void ls_seq_advance(struct ls_seq *q, struct ls_seq_time t)
 {
+	if (ls_seq_loose(q))
+		return drive(q, LS_SEQ_DEST, t);
 	if (q->finished || q->finishing || !q->view->created_ms)
 		return;
 	if (!q->planned) {
@@ -270,14 +278,14 @@ uint64_t ls_seq_deadline(const struct ls_seq *q)
 {
 	uint64_t at = UINT64_MAX;
 
-	if (q->finished || q->finishing || !q->planned)
+	if ((q->finished && !ls_seq_loose(q)) || (q->finishing && !q->finished) || !q->planned)
 		return at;
-	if (q->patience_ns)
+	if (q->patience_ns && !q->finished)
 		at = q->patience_ns;
 	for (int i = 0; i < 2; i++) {
 		const struct seq_side *s = &q->side[i];
 
-		if (s->ended)
+		if (s->ended || (q->finished && i == LS_SEQ_SOURCE))
 			continue;
 		if (!s->busy && s->tries && s->retry_ns < at)
 			at = s->retry_ns;

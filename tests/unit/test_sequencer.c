@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sequencer in the world of seq_world.h: the good run, every run that differs from it in one or two places, and long
+// random ones with many faults.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "seq_world.h"
+
+#define STEPS_MAX 3000
+
+// A run without faults but those at the given places: at step place[i] option choice[i] is taken, else the first.
+struct script {
+	unsigned n;
+	unsigned place[2], choice[2];
+	// out: how many options there were at each step
+	unsigned steps;
+	unsigned char options[STEPS_MAX];
+};
+
+static struct world *run(struct script *s, uint32_t held, bool feasible, bool refuse_source, bool refuse_dest)
+{
+	struct world *w = world_new(held, feasible, s->n);
+	unsigned n, next = 0;
+
+	w->agent[LS_SEQ_SOURCE].prepared_refuses = refuse_source;
+	w->agent[LS_SEQ_DEST].prepared_refuses = refuse_dest;
+	for (s->steps = 0; (n = world_options(w)) > 0; s->steps++) {
+		unsigned choice = 0;
+
+		if (s->steps >= STEPS_MAX)
+			fail_msg("does not end\nafter: %s", w->trace);
+		s->options[s->steps] = (unsigned char)(n > 255 ? 255 : n);
+		if (next < s->n && s->place[next] == s->steps)
+			choice = s->choice[next++] % n;
+		world_do(w, choice);
+	}
+	world_check_end(w);
+	return w;
+}
+
+static Lockstep__V1__Phase end_of(uint32_t held, bool feasible, bool refuse_source, bool refuse_dest)
+{
+	struct script s = {0};
+	struct world *w = run(&s, held, feasible, refuse_source, refuse_dest);
+	Lockstep__V1__Phase phase = ls_seq_view(w->q)->phase;
+
+	world_free(w);
+	return phase;
+}
+
+static void a_run_without_faults_is_done(void **state)
+{
+	assert_int_equal(end_of(0, true, false, false), LOCKSTEP__V1__PHASE__PHASE_DONE);
+}
+
+static void every_set_of_held_gates_is_done_after_its_releases(void **state)
+{
+	for (uint32_t held = 0; held < 16; held += 2)
+		assert_int_equal(end_of(held, true, false, false), LOCKSTEP__V1__PHASE__PHASE_DONE);
+}
+
+static void what_is_not_feasible_is_refused(void **state)
+{
+	assert_int_equal(end_of(0, false, false, false), LOCKSTEP__V1__PHASE__PHASE_REFUSED);
+}
+
+static void a_refused_prepare_ends_in_returned(void **state)
+{
+	assert_int_equal(end_of(0, true, true, false), LOCKSTEP__V1__PHASE__PHASE_RETURNED);
+	assert_int_equal(end_of(0, true, false, true), LOCKSTEP__V1__PHASE__PHASE_RETURNED);
+}
+
+// All runs with one deviation, and from each of them all with a second one.
+static unsigned long explore(uint32_t held, bool feasible, bool refuse_source, bool refuse_dest, unsigned depth)
+{
+	struct script *base = calloc(1, sizeof(*base)), *one = calloc(1, sizeof(*one)), *two = calloc(1, sizeof(*two));
+	unsigned long runs = 0;
+
+	// With a budget of faults all options show in `options`.
+	base->n = 1;
+	base->place[0] = UINT32_MAX;
+	world_free(run(base, held, feasible, refuse_source, refuse_dest));
+	for (unsigned i = 0; i < base->steps; i++)
+		for (unsigned a = 1; a < base->options[i]; a++) {
+			*one = (struct script){.n = depth, .place = {i, UINT32_MAX}, .choice = {a}};
+			world_free(run(one, held, feasible, refuse_source, refuse_dest));
+			runs++;
+			for (unsigned k = i + 1; depth > 1 && k < one->steps; k++)
+				for (unsigned b = 1; b < one->options[k]; b++) {
+					*two = (struct script){.n = 2, .place = {i, k}, .choice = {a, b}};
+					world_free(run(two, held, feasible, refuse_source, refuse_dest));
+					runs++;
+				}
+		}
+	free(base);
+	free(one);
+	free(two);
+	return runs;
+}
+
+static void every_single_deviation_ends_well(void **state)
+{
+	unsigned long runs = 0;
+
+	for (uint32_t held = 0; held < 16; held += 2)
+		runs += explore(held, true, false, false, 1);
+	runs += explore(0, false, false, false, 1);
+	runs += explore(0, true, true, false, 1);
+	runs += explore(0, true, false, true, 1);
+	print_message("%lu runs\n", runs);
+	assert_true(runs > 1000);
+}
+
+static void every_pair_of_deviations_ends_well(void **state)
+{
+	unsigned long runs = explore(0, true, false, false, 2);
+
+	runs += explore(1u << LS_GATE_DECIDE, true, false, false, 2);
+	runs += explore(0, true, true, false, 2);
+	print_message("%lu runs\n", runs);
+	assert_true(runs > 10000);
+}
+
+static uint32_t next_random(uint32_t *s)
+{
+	*s ^= *s << 13;
+	*s ^= *s >> 17;
+	*s ^= *s << 5;
+	return *s;
+}
+
+static void long_runs_with_many_faults_end_well(void **state)
+{
+	unsigned ends[16] = {0};
+
+	for (uint32_t seed = 1; seed <= 4000; seed++) {
+		uint32_t r = seed * 2654435761u;
+		struct world *w = world_new(next_random(&r) & 14, true, 12);
+		unsigned n, steps = 0;
+
+		while ((n = world_options(w)) > 0) {
+			if (++steps > STEPS_MAX)
+				fail_msg("seed %u does not end\nafter: %s", seed, w->trace);
+			// Mostly the expected, so that runs get far.
+			world_do(w, next_random(&r) % 4 ? 0 : next_random(&r) % n);
+		}
+		world_check_end(w);
+		if (w->q)
+			ends[ls_seq_view(w->q)->phase]++;
+		world_free(w);
+	}
+	print_message("%u done, %u returned\n", ends[LOCKSTEP__V1__PHASE__PHASE_DONE],
+		      ends[LOCKSTEP__V1__PHASE__PHASE_RETURNED]);
+	assert_true(ends[LOCKSTEP__V1__PHASE__PHASE_DONE] > 100);
+	assert_true(ends[LOCKSTEP__V1__PHASE__PHASE_RETURNED] > 100);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_run_without_faults_is_done),
+		cmocka_unit_test(every_set_of_held_gates_is_done_after_its_releases),
+		cmocka_unit_test(what_is_not_feasible_is_refused),
+		cmocka_unit_test(a_refused_prepare_ends_in_returned),
+		cmocka_unit_test(every_single_deviation_ends_well),
+		cmocka_unit_test(every_pair_of_deviations_ends_well),
+		cmocka_unit_test(long_runs_with_many_faults_end_well),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
