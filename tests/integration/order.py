@@ -15,7 +15,8 @@ class Arc:
     begin: int
     end: int
     origin: int
-    target: int
+    target: int     # where the device was afterwards
+    meant: int      # where it was to go
 
 
 def arcs(migration, host, messages):
@@ -26,9 +27,12 @@ def arcs(migration, host, messages):
             continue
         target = step.step.target if step.step.kind == messages.STEP_ARC else STOP
         found.setdefault(step.device, []).append(
-            Arc(step.device, step.begin_ns, step.end_ns or EVER, step.from_state, target))
+            Arc(step.device, step.begin_ns, step.end_ns or EVER, step.from_state,
+                step.from_state if step.errno_value else target, target))
     for line in found.values():
         line.sort(key=lambda arc: arc.begin)
+        for arc, following in zip(line, line[1:]):
+            arc.target = following.origin
     return found
 
 
@@ -40,7 +44,7 @@ def spans(line, states, untouched_before=0):
     for arc in line:
         if arc.origin in states:
             result.append((previous_end, arc.end))
-        elif arc.target in states:
+        elif arc.target in states or arc.meant in states:
             result.append((arc.begin, arc.end))
         previous_end = arc.begin if arc.target in states else arc.end
     if line and line[-1].target in states:

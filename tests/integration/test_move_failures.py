@@ -99,6 +99,8 @@ def test_a_destination_that_cannot_start_its_devices_after_consent_is_not_a_retu
         migration = stack.move()
         assert migration.phase == M.PHASE_OPERATOR, explain(migration)
         assert migration.error.errno_value == 5, explain(migration)
+        for host in (stack.a, stack.b):
+            host.agent.kill()  # told to stop it would wait for the operator
 
 
 def test_the_destination_agent_vanishes_while_the_vm_still_runs():
