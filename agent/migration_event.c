@@ -77,7 +77,7 @@ static void on_cancel(struct ls_rpc_call *call, void *user)
 static bool moved(struct ls_watcher *w, unsigned i, const struct ls_worker_progress *p)
 {
 	uint64_t sent = p->sent, loaded = p->loaded;
-	int state = p->state;
+	int state = p->state >= 0 ? p->state : w->state[i]; // closed: where it was last
 	bool is = sent != w->sent[i] || loaded != w->loaded[i] || state != w->state[i];
 
 	w->sent[i] = sent;
