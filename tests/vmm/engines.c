@@ -55,14 +55,20 @@ static void wait_interrupt(struct tv_vm *vm, int timeout_ms)
 	}
 }
 
+static bool may_master(struct tv_vm *vm, unsigned i)
+{
+	uint8_t command[2] = { 0 };
+
+	(void)vm->bus.backend->read(&vm->bus.dev[i], TV_CONFIG, PCI_COMMAND, command, sizeof(command));
+	return command[0] & PCI_COMMAND_MASTER;
+}
+
 static void complain(struct tv_vm *vm, unsigned i, uint32_t stop, uint32_t at, struct tv_report *r)
 {
 	struct tv_device *dev = &vm->bus.dev[i];
-	uint8_t command[2] = { 0 };
 
-	(void)vm->bus.backend->read(dev, TV_CONFIG, PCI_COMMAND, command, sizeof(command));
 	WRONG(r, "%s: the engine stands still, %u descriptors short (status 0x%x, bus master %s)", dev->name, stop - at,
-	      tv_read32(&vm->bus, dev, LSM_REG_STATUS), command[0] & PCI_COMMAND_MASTER ? "on" : "off");
+	      tv_read32(&vm->bus, dev, LSM_REG_STATUS), may_master(vm, i) ? "on" : "off");
 }
 
 void tv_stop_engines(struct tv_vm *vm, unsigned stall_ms, struct tv_report *r)
@@ -74,20 +80,23 @@ void tv_stop_engines(struct tv_vm *vm, unsigned stall_ms, struct tv_report *r)
 	for (unsigned i = 0; i < vm->bus.n; i++)
 		stop[i] = ring_last_doorbell(vm, i);
 	for (;;) {
-		unsigned busy = 0;
+		unsigned busy = 0, hopeless = 0;
 		uint64_t now = ls_now_ns();
 
 		for (unsigned i = 0; i < vm->bus.n; i++) {
 			uint32_t at;
 
-			busy += !idle(vm, i, stop[i], &at);
+			if (!idle(vm, i, stop[i], &at)) {
+				busy++;
+				hopeless += !may_master(vm, i);
+			}
 			if (at != last[i])
 				moved = now;
 			last[i] = at;
 		}
 		if (!busy)
 			break;
-		if (now - moved > (uint64_t)stall_ms * 1000000) {
+		if (busy == hopeless || now - moved > (uint64_t)stall_ms * 1000000) {
 			for (unsigned i = 0; i < vm->bus.n; i++)
 				if (last[i] != stop[i])
 					complain(vm, i, stop[i], last[i], r);
