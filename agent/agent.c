@@ -71,6 +71,12 @@ int ls_agent_vm_free(struct ls_agent *a, const char *vm, const char *except, str
 	return ls_fail(err, LS_E_VM_BUSY, EBUSY, "VM %s is held by migration %s", vm, holder);
 }
 
+static void on_term(void *user, int status, const struct ls_error *err)
+{
+	if (status < 0)
+		ls_log_error("ledger.failed", err, "what=term");
+}
+
 int ls_agent_check_term(struct ls_agent *a, uint64_t term, const char *coordinator, struct ls_error *err)
 {
 	if (!term || !coordinator[0] || strlen(coordinator) >= LS_NAME_MAX)
@@ -78,6 +84,8 @@ int ls_agent_check_term(struct ls_agent *a, uint64_t term, const char *coordinat
 	if (term < a->term || (term == a->term && strcmp(coordinator, a->coordinator) != 0))
 		return ls_fail(err, LS_E_STALE_COORDINATOR, 0, "term %llu of %.63s: this host follows term %llu of %.63s",
 			       (unsigned long long)term, coordinator, (unsigned long long)a->term, a->coordinator);
+	if (term > a->term)
+		ls_ledger_term(a->ledger, term, coordinator, on_term, a);
 	a->term = term;
 	snprintf(a->coordinator, sizeof(a->coordinator), "%s", coordinator);
 	return 0;

@@ -72,7 +72,7 @@ struct ls_known *ls_agent_known(struct ls_agent *a, const char *migration);
 struct ls_known *ls_agent_remember(struct ls_agent *a, const struct ls_ledger_record *record);
 // VM_BUSY with the migration that holds it; `except` does not count.
 int ls_agent_vm_free(struct ls_agent *a, const char *vm, const char *except, struct ls_error *err);
-// Rule 7. A higher term is remembered (and written with the next record).
+// Rule 7. A higher term is remembered, and queued for the ledger before whatever the caller does with it.
 int ls_agent_check_term(struct ls_agent *a, uint64_t term, const char *coordinator, struct ls_error *err);
 
 #endif
