@@ -50,6 +50,7 @@ struct world {
 	unsigned next_connection;
 	unsigned random;
 	bool closing;
+	bool wrong_image; // a destination device holds something else than was sent
 };
 
 static void feed(struct world *w, int side, struct ls_role_event event);
@@ -67,6 +68,8 @@ static void check(struct world *w)
 
 	if (s->runs && d->runs)
 		violate(w, "both run");
+	if (d->runs && w->wrong_image)
+		violate(w, "the destination runs with a wrong image");
 	if (d->runs && d->disk != LS_WORD_COMMITTED && d->disk != LS_WORD_STARTED)
 		violate(w, "the destination runs without COMMITTED on its disk");
 	if (s->runs && s->paused && s->disk != LS_WORD_RETURNING && s->disk != LS_WORD_RETURNED)
@@ -255,6 +258,7 @@ static void complete_job(struct world *w, struct pending p, bool fail, bool appl
 			break;
 		case LS_JOB_LOAD:
 			me->state[p.device] = LS_STATE_STOP;
+			w->wrong_image = w->wrong_image || bent;
 			break;
 		default:
 			break;
