@@ -23,14 +23,14 @@ struct ls_seq_time ls_migrations_now(void)
 	return (struct ls_seq_time){.now_ns = ls_now_ns(), .unix_ms = ls_unix_ms()};
 }
 
-static const Lockstep__V1__MigrationSpec *spec_of(const struct ls_migration *m)
+const Lockstep__V1__MigrationSpec *ls_migration_spec(const struct ls_migration *m)
 {
 	return ls_seq_view(m->seq)->spec;
 }
 
 struct ls_host *ls_migration_host(const struct ls_migration *m, enum ls_seq_side side)
 {
-	return ls_agents_find(m->all->agents, side == LS_SEQ_SOURCE ? spec_of(m)->source : spec_of(m)->destination);
+	return ls_agents_find(m->all->agents, side == LS_SEQ_SOURCE ? ls_migration_spec(m)->source : ls_migration_spec(m)->destination);
 }
 
 const struct ls_seq *ls_migration_seq(const struct ls_migration *m)
@@ -60,7 +60,7 @@ void ls_migration_unlisten(struct ls_migration *m, struct ls_listener *l)
 		}
 }
 
-static void tell(struct ls_migration *m, const struct ls_error *lost)
+void ls_migration_tell(struct ls_migration *m, const struct ls_error *lost)
 {
 	struct ls_listener *next;
 
@@ -79,7 +79,7 @@ static void free_handle(uv_handle_t *h)
 	free(h);
 }
 
-static void migration_free(struct ls_migration *m)
+void ls_migration_free(struct ls_migration *m)
 {
 	while (m->pending) {
 		struct pending *p = m->pending;
@@ -94,7 +94,7 @@ static void migration_free(struct ls_migration *m)
 	free(m);
 }
 
-static void unlink_migration(struct ls_migration *m)
+void ls_migration_unlink(struct ls_migration *m)
 {
 	struct ls_migrations *ms = m->all;
 
@@ -130,8 +130,8 @@ static void drop_oldest_ended(struct ls_migrations *ms)
 		newer = m->newer;
 		if (occupies(m) || ls_seq_loose(m->seq) || m->calls || m->listener || m->telling || m->driving || m->pending)
 			continue;
-		unlink_migration(m);
-		migration_free(m);
+		ls_migration_unlink(m);
+		ls_migration_free(m);
 		ms->ended--;
 	}
 }
@@ -139,7 +139,7 @@ static void drop_oldest_ended(struct ls_migrations *ms)
 struct ls_migration *ls_migrations_find(struct ls_migrations *ms, const char *id)
 {
 	for (struct ls_migration *m = ms->newest; m; m = m->older)
-		if (strcmp(spec_of(m)->id, id) == 0)
+		if (strcmp(ls_migration_spec(m)->id, id) == 0)
 			return m;
 	return NULL;
 }
@@ -161,8 +161,8 @@ static const char *busy(void *user, const Lockstep__V1__MigrationSpec *spec)
 	struct ls_migration *self = spec->id[0] ? ls_migrations_find(ms, spec->id) : NULL;
 
 	for (struct ls_migration *m = self ? self->older : ms->newest; m; m = m->older)
-		if (occupies(m) && strcmp(spec_of(m)->vm, spec->vm) == 0)
-			return spec_of(m)->id;
+		if (occupies(m) && strcmp(ls_migration_spec(m)->vm, spec->vm) == 0)
+			return ls_migration_spec(m)->id;
 	return NULL;
 }
 
@@ -172,116 +172,6 @@ const struct ls_planner_world *ls_migrations_world(const struct ls_migrations *m
 }
 
 // ---- carrying out ----
-
-static void learn(struct ls_migrations *ms, const struct ls_seq *q)
-{
-	const Lockstep__Store__Planned *p = ls_seq_plan(q);
-
-	if (p && p->plan->feasible)
-		ls_history_learn(ms->history, ls_seq_view(q), p->plan->source_device, p->plan->destination_device);
-}
-
-static void log_end(const struct ls_migration *m)
-{
-	const Lockstep__V1__Migration *v = ls_seq_view(m->seq);
-	const ProtobufCEnumValue *phase = protobuf_c_enum_descriptor_get_value(&lockstep__v1__phase__descriptor, v->phase);
-
-	ls_log(v->phase == LOCKSTEP__V1__PHASE__PHASE_OPERATOR ? LS_LOG_ERROR : LS_LOG_INFO, "migration.ended",
-	       "migration=%s phase=%s reason=%s blackout_ms=%.1f", v->spec->id, phase ? phase->name : "?",
-	       v->error ? v->error->reason : "NONE", v->blackout ? v->blackout->total_ms : 0.0);
-}
-
-static void lost(struct ls_migration *m, const struct ls_error *err)
-{
-	struct ls_migrations *ms = m->all;
-
-	ls_log_error("store.refused", err, "migration=%s", spec_of(m)->id);
-	tell(m, err);
-	ms->open--;
-	unlink_migration(m);
-	migration_free(m);
-}
-
-static void on_stored(void *user, int status, const struct ls_error *err)
-{
-	struct pending *p = user;
-	struct ls_migration *m = p->migration;
-	Lockstep__Store__Record *record = p->record;
-
-	if (m->all->stopped)
-		return;
-	if (status < 0)
-		return lost(m, err); // only a first record can fail
-	m->pending = p->next;
-	if (!m->pending)
-		m->pending_tail = &m->pending;
-	free(p);
-	m->stored = true;
-	ls_seq_persisted(m->seq, record, ls_migrations_now());
-	if (record->kind_case == LOCKSTEP__STORE__RECORD__KIND_FINISHED) {
-		m->all->open--;
-		m->all->ended++;
-		learn(m->all, m->seq);
-		log_end(m);
-	}
-	ls_msg_free(record);
-	ls_migration_drive(m);
-}
-
-static void summarize(const struct ls_migration *m, const Lockstep__Store__Finished *f, uint64_t now_ms, uint8_t **bytes,
-		      size_t *len)
-{
-	Lockstep__V1__Migration v = *ls_seq_view(m->seq);
-
-	if (f)
-		v.phase = f->phase;
-	if (f && f->error && (!v.error || f->phase == LOCKSTEP__V1__PHASE__PHASE_OPERATOR))
-		v.error = f->error;
-	v.waiting_at = LOCKSTEP__V1__GATE__GATE_NONE;
-	v.changed_ms = now_ms;
-	v.sequence++;
-	v.n_step = v.n_check = 0;
-	v.schedule = NULL;
-	if (ls_pb_pack(&v.base, bytes, len) < 0)
-		abort();
-}
-
-// The record by which a destination that was silent at the end is known to have given up.
-static bool ties_up(const Lockstep__Store__Record *r)
-{
-	return (r->kind_case == LOCKSTEP__STORE__RECORD__KIND_TOLD && (r->told->ended || !r->told->known)) ||
-	       (r->kind_case == LOCKSTEP__STORE__RECORD__KIND_AGENT &&
-		r->agent->event->kind_case == LOCKSTEP__V1__AGENT_EVENT__KIND_ENDED);
-}
-
-static void persist(struct ls_migration *m, Lockstep__Store__Record *record)
-{
-	struct ls_store_append a = {.id = spec_of(m)->id};
-	struct pending *p = ls_msg_alloc(sizeof(*p));
-	uint8_t *bytes, *summary = NULL;
-
-	*p = (struct pending){.record = record, .migration = m};
-	*m->pending_tail = p;
-	m->pending_tail = &p->next;
-	if (record->kind_case == LOCKSTEP__STORE__RECORD__KIND_CREATED) {
-		a.vm = spec_of(m)->vm;
-		a.created_ms = record->time_ms;
-	} else if (record->kind_case == LOCKSTEP__STORE__RECORD__KIND_FINISHED) {
-		summarize(m, record->finished, record->time_ms, &summary, &a.summary_len);
-		a.summary = summary;
-		a.close = !record->finished->loose && record->finished->phase != LOCKSTEP__V1__PHASE__PHASE_OPERATOR;
-	} else if (ls_seq_ended(m->seq) && ties_up(record)) {
-		summarize(m, NULL, record->time_ms, &summary, &a.summary_len);
-		a.summary = summary;
-		a.close = true;
-	}
-	if (ls_pb_pack(&record->base, &bytes, &a.len) < 0)
-		abort();
-	a.bytes = bytes;
-	ls_store_append(m->all->store, &a, on_stored, p);
-	free(bytes);
-	free(summary);
-}
 
 static void on_planned(void *user, const Lockstep__V1__DryRunResponse *plan)
 {
@@ -326,11 +216,11 @@ void ls_migration_drive(struct ls_migration *m)
 	while (ls_seq_next(m->seq, &a)) {
 		switch (a.kind) {
 		case LS_SEQ_PERSIST:
-			persist(m, a.record);
+			ls_migration_persist(m, a.record);
 			break;
 		case LS_SEQ_PLAN:
 			m->calls++;
-			ls_planner_run(&m->all->world, spec_of(m), on_planned, m);
+			ls_planner_run(&m->all->world, ls_migration_spec(m), on_planned, m);
 			break;
 		case LS_SEQ_CHANGED:
 			changed = true;
@@ -343,7 +233,7 @@ void ls_migration_drive(struct ls_migration *m)
 	m->driving = false;
 	set_timer(m);
 	if (changed)
-		tell(m, NULL);
+		ls_migration_tell(m, NULL);
 	drop_oldest_ended(m->all);
 }
 
@@ -392,7 +282,7 @@ static int read_record(void *user, const char *id, const struct ls_blob *blob, b
 			ms->ended++;
 		else
 			ms->open++;
-		learn(ms, ms->reading);
+		ls_migrations_learn(ms, ms->reading);
 		add(ms, ms->reading)->stored = true;
 		ms->reading = NULL;
 		return 0;
@@ -439,11 +329,11 @@ void ls_migrations_go_on(struct ls_migrations *ms)
 			continue;
 		if (!ls_migration_host(m, LS_SEQ_SOURCE) || !ls_migration_host(m, LS_SEQ_DEST)) {
 			ls_log(LS_LOG_ERROR, "migration.orphan",
-			       "migration=%s: its hosts %s and %s must be in the configuration to go on", spec_of(m)->id,
-			       spec_of(m)->source, spec_of(m)->destination);
+			       "migration=%s: its hosts %s and %s must be in the configuration to go on", ls_migration_spec(m)->id,
+			       ls_migration_spec(m)->source, ls_migration_spec(m)->destination);
 			continue;
 		}
-		ls_log(LS_LOG_INFO, "migration.resumed", "migration=%s", spec_of(m)->id);
+		ls_log(LS_LOG_INFO, "migration.resumed", "migration=%s", ls_migration_spec(m)->id);
 		ls_seq_go_on(m->seq, ls_migrations_now());
 		ls_migration_drive(m);
 	}
@@ -463,8 +353,8 @@ void ls_migrations_free(struct ls_migrations *ms)
 	while (ms->newest) {
 		struct ls_migration *m = ms->newest;
 
-		unlink_migration(m);
-		migration_free(m);
+		ls_migration_unlink(m);
+		ls_migration_free(m);
 	}
 	ls_seq_free(ms->reading);
 	ls_history_free(ms->history);

@@ -41,6 +41,13 @@ struct ls_migrations {
 };
 
 struct ls_seq_time ls_migrations_now(void);
+const Lockstep__V1__MigrationSpec *ls_migration_spec(const struct ls_migration *m);
+void ls_migration_tell(struct ls_migration *m, const struct ls_error *lost);
+void ls_migration_unlink(struct ls_migration *m);
+void ls_migration_free(struct ls_migration *m); // unlinked
+// Takes the record; it goes to ls_seq_persisted() when it is durable.
+void ls_migration_persist(struct ls_migration *m, Lockstep__Store__Record *record);
+void ls_migrations_learn(struct ls_migrations *ms, const struct ls_seq *q);
 struct ls_host *ls_migration_host(const struct ls_migration *m, enum ls_seq_side side);
 // Carries out all actions that wait, then sets the timer.
 void ls_migration_drive(struct ls_migration *m);

@@ -165,12 +165,6 @@ static void answer_prepare(struct ls_seq *q, enum ls_seq_side side, const struct
 	persist(q, r); // busy until it is durable
 }
 
-static bool last_word(const char *word)
-{
-	return !strcmp(word, "RELEASED") || !strcmp(word, "RETURNED") || !strcmp(word, "STARTED") ||
-	       !strcmp(word, "ABORTED");
-}
-
 static void tell(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_answer *a, bool refused,
 		 struct ls_seq_time t)
 {
@@ -186,7 +180,7 @@ static void tell(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_an
 		r->told->known = a->status == LS_RPC_OK && a->known;
 		ls_msg_set(&r->told->word, word);
 		ls_msg_set(&r->told->ledger_id, a->ledger_id);
-		r->told->ended = !s->watching && last_word(word);
+		r->told->ended = !s->watching && ls_seq_last_word(word);
 	}
 	s->busy = true;
 	persist(q, r);
@@ -196,7 +190,7 @@ static bool news(const struct seq_side *s, const struct ls_seq_answer *a, bool k
 {
 	const char *word = a->word ? a->word : "";
 
-	return !known ? !s->gone : strcmp(word, s->word) != 0 || (last_word(word) && !s->watching && !s->ended);
+	return !known ? !s->gone : strcmp(word, s->word) != 0 || (ls_seq_last_word(word) && !s->watching && !s->ended);
 }
 
 static void answer_word(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_answer *a, struct ls_seq_time t)
@@ -269,6 +263,7 @@ void ls_seq_agent_event(struct ls_seq *q, enum ls_seq_side side, const Lockstep_
 	if (e->kind_case == LOCKSTEP__V1__AGENT_EVENT__KIND__NOT_SET || e->sequence <= s->seen)
 		return;
 	s->seen = e->sequence;
+	s->handed_back |= e->kind_case == LOCKSTEP__V1__AGENT_EVENT__KIND_WORD && ls_seq_last_word(e->word);
 	r = ls_seq_record(t);
 	r->kind_case = LOCKSTEP__STORE__RECORD__KIND_AGENT;
 	LS_MSG_NEW(r->agent, LOCKSTEP__STORE__FROM_AGENT__INIT);

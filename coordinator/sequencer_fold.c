@@ -10,6 +10,24 @@
 // More than all steps of all tracks with all devices' shares; an agent that sends more is not believed.
 #define STEP_TIMES_MAX (4 * LS_MAX_STEPS * (LS_MAX_DEVICES + 1))
 
+static int how_of_word(const char *word)
+{
+	static const struct {
+		const char *word;
+		int how;
+	} last[] = {{"RELEASED", HOW_DONE}, {"RETURNED", HOW_RETURNED}, {"STARTED", HOW_DONE}, {"ABORTED", HOW_ABORTED}};
+
+	for (size_t i = 0; i < sizeof(last) / sizeof(last[0]); i++)
+		if (strcmp(last[i].word, word) == 0)
+			return last[i].how;
+	return HOW_NONE;
+}
+
+bool ls_seq_last_word(const char *word)
+{
+	return how_of_word(word) != HOW_NONE;
+}
+
 bool ls_seq_source_returns(const struct ls_seq *q)
 {
 	const struct seq_side *s = &q->side[LS_SEQ_SOURCE];
@@ -127,17 +145,18 @@ static Lockstep__V1__DeviceProgress *device_of(struct ls_seq *q, enum ls_seq_sid
 void ls_seq_progress(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__DeviceProgress *p)
 {
 	Lockstep__V1__DeviceProgress *d = device_of(q, side, p->name);
+	bool over = q->side[side].handed_back;
 
 	if (!d)
 		return;
 	if (side == LS_SEQ_SOURCE) {
-		d->source_state = p->source_state;
+		d->source_state = over ? d->source_state : p->source_state;
 		d->bytes_sent = p->bytes_sent;
 		d->initial_left = p->initial_left;
 		d->dirty_left = p->dirty_left;
 		d->rounds = p->rounds;
 	} else {
-		d->destination_state = p->destination_state;
+		d->destination_state = over ? d->destination_state : p->destination_state;
 		d->bytes_loaded = p->bytes_loaded;
 	}
 	ls_seq_refresh(q, 0);
@@ -238,19 +257,6 @@ static void fold_agent(struct ls_seq *q, enum ls_seq_side side, const Lockstep__
 	default:
 		return;
 	}
-}
-
-static int how_of_word(const char *word)
-{
-	static const struct {
-		const char *word;
-		int how;
-	} last[] = {{"RELEASED", HOW_DONE}, {"RETURNED", HOW_RETURNED}, {"STARTED", HOW_DONE}, {"ABORTED", HOW_ABORTED}};
-
-	for (size_t i = 0; i < sizeof(last) / sizeof(last[0]); i++)
-		if (strcmp(last[i].word, word) == 0)
-			return last[i].how;
-	return HOW_NONE;
 }
 
 static void fold_told(struct ls_seq *q, const Lockstep__Store__Told *t)

@@ -30,6 +30,7 @@ struct seq_side {
 	bool tried;        // a Prepare may have reached it
 	bool busy;         // a call, or the record of its answer, is under way
 	bool watching;
+	bool handed_back;  // its last word was heard: it knows no more of its devices
 	bool ask;          // the watch broke: ask for the word before watching again
 	uint32_t granted, granting;
 	bool maybe_sent;   // some Prepare may have arrived, whatever its answer
@@ -71,6 +72,7 @@ static inline uint32_t ls_seq_gate_bit(unsigned gate)
 	return (uint32_t)1 << gate;
 }
 
+bool ls_seq_last_word(const char *word);            // RELEASED, RETURNED, STARTED, ABORTED
 bool ls_seq_source_returns(const struct ls_seq *q); // RETURNING is durable there, or RETURNED
 bool ls_seq_dest_aborted(const struct ls_seq *q);
 bool ls_seq_consented(const struct ls_seq *q);      // or more

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// Records on their way to the disk and back into the sequencer.
+#include <stdlib.h>
+
+#include "common/log.h"
+#include "coordinator/message.h"
+#include "coordinator/migrations_internal.h"
+#include "proto/wire/pb.h"
+
+void ls_migrations_learn(struct ls_migrations *ms, const struct ls_seq *q)
+{
+	const Lockstep__Store__Planned *p = ls_seq_plan(q);
+
+	if (p && p->plan->feasible)
+		ls_history_learn(ms->history, ls_seq_view(q), p->plan->source_device, p->plan->destination_device);
+}
+
+static void log_end(const struct ls_migration *m)
+{
+	const Lockstep__V1__Migration *v = ls_seq_view(m->seq);
+	const ProtobufCEnumValue *phase = protobuf_c_enum_descriptor_get_value(&lockstep__v1__phase__descriptor, v->phase);
+
+	ls_log(v->phase == LOCKSTEP__V1__PHASE__PHASE_OPERATOR ? LS_LOG_ERROR : LS_LOG_INFO, "migration.ended",
+	       "migration=%s phase=%s reason=%s blackout_ms=%.1f", v->spec->id, phase ? phase->name : "?",
+	       v->error ? v->error->reason : "NONE", v->blackout ? v->blackout->total_ms : 0.0);
+}
+
+static void lost(struct ls_migration *m, const struct ls_error *err)
+{
+	struct ls_migrations *ms = m->all;
+
+	ls_log_error("store.refused", err, "migration=%s", ls_migration_spec(m)->id);
+	ls_migration_tell(m, err);
+	ms->open--;
+	ls_migration_unlink(m);
+	ls_migration_free(m);
+}
+
+static void on_stored(void *user, int status, const struct ls_error *err)
+{
+	struct pending *p = user;
+	struct ls_migration *m = p->migration;
+	Lockstep__Store__Record *record = p->record;
+
+	if (m->all->stopped)
+		return;
+	if (status < 0)
+		return lost(m, err); // only a first record can fail
+	m->pending = p->next;
+	if (!m->pending)
+		m->pending_tail = &m->pending;
+	free(p);
+	m->stored = true;
+	ls_seq_persisted(m->seq, record, ls_migrations_now());
+	if (record->kind_case == LOCKSTEP__STORE__RECORD__KIND_FINISHED) {
+		m->all->open--;
+		m->all->ended++;
+		ls_migrations_learn(m->all, m->seq);
+		log_end(m);
+	}
+	ls_msg_free(record);
+	ls_migration_drive(m);
+}
+
+static void summarize(const struct ls_migration *m, const Lockstep__Store__Finished *f, uint64_t now_ms, uint8_t **bytes,
+		      size_t *len)
+{
+	Lockstep__V1__Migration v = *ls_seq_view(m->seq);
+
+	if (f)
+		v.phase = f->phase;
+	if (f && f->error && (!v.error || f->phase == LOCKSTEP__V1__PHASE__PHASE_OPERATOR))
+		v.error = f->error;
+	v.waiting_at = LOCKSTEP__V1__GATE__GATE_NONE;
+	v.changed_ms = now_ms;
+	v.sequence++;
+	v.n_step = v.n_check = 0;
+	v.schedule = NULL;
+	if (ls_pb_pack(&v.base, bytes, len) < 0)
+		abort();
+}
+
+// The record by which a destination that was silent at the end is known to have given up.
+static bool ties_up(const Lockstep__Store__Record *r)
+{
+	return (r->kind_case == LOCKSTEP__STORE__RECORD__KIND_TOLD && (r->told->ended || !r->told->known)) ||
+	       (r->kind_case == LOCKSTEP__STORE__RECORD__KIND_AGENT &&
+		r->agent->event->kind_case == LOCKSTEP__V1__AGENT_EVENT__KIND_ENDED);
+}
+
+void ls_migration_persist(struct ls_migration *m, Lockstep__Store__Record *record)
+{
+	struct ls_store_append a = {.id = ls_migration_spec(m)->id};
+	struct pending *p = ls_msg_alloc(sizeof(*p));
+	uint8_t *bytes, *summary = NULL;
+
+	*p = (struct pending){.record = record, .migration = m};
+	*m->pending_tail = p;
+	m->pending_tail = &p->next;
+	if (record->kind_case == LOCKSTEP__STORE__RECORD__KIND_CREATED) {
+		a.vm = ls_migration_spec(m)->vm;
+		a.created_ms = record->time_ms;
+	} else if (record->kind_case == LOCKSTEP__STORE__RECORD__KIND_FINISHED) {
+		summarize(m, record->finished, record->time_ms, &summary, &a.summary_len);
+		a.summary = summary;
+		a.close = !record->finished->loose && record->finished->phase != LOCKSTEP__V1__PHASE__PHASE_OPERATOR;
+	} else if (ls_seq_ended(m->seq) && ties_up(record)) {
+		summarize(m, NULL, record->time_ms, &summary, &a.summary_len);
+		a.summary = summary;
+		a.close = true;
+	}
+	if (ls_pb_pack(&record->base, &bytes, &a.len) < 0)
+		abort();
+	a.bytes = bytes;
+	ls_store_append(m->all->store, &a, on_stored, p);
+	free(bytes);
+	free(summary);
+}
