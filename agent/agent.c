@@ -160,7 +160,8 @@ static void on_record(void *user, const struct ls_ledger_record *record)
 	if (!ls_agent_remember(a, record))
 		abort();
 	if (ls_word_open(record->word))
-		ls_log(LS_LOG_WARN, "migration.open", "migration=%s vm=%s word=%s cause=\"an earlier life of this agent left it; its VM is busy until it is resolved\"",
+		ls_log(LS_LOG_WARN, "migration.open",
+		       "migration=%s vm=%s word=%s cause=\"left by an earlier life of this agent; the VM is busy\"",
 		       record->migration, record->vm, ls_word_name(record->word));
 }
 

@@ -74,9 +74,11 @@ void role_vmm(struct ls_role *r, enum ls_vmm_op op);
 
 // role_walk.c
 void role_advance(struct ls_role *r);
-void role_on_job(struct ls_role *r, unsigned device, const struct ls_job_result *job);
 const struct ls_step *role_step(const struct ls_role *r); // under way, or NULL
 bool role_idle(const struct ls_role *r);                  // no job, no VMM request
+
+// role_job.c
+void role_on_job(struct ls_role *r, unsigned device, const struct ls_job_result *job);
 
 // role_unwind.c
 // The unwind, if this side may still choose it alone. Keeps and reports the first cause.

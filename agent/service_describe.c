@@ -53,8 +53,8 @@ static void explain(const struct ls_agent *a, const struct ls_agent_device *d, s
 	snprintf(ret->device, sizeof(ret->device), "%s", d->config->name);
 }
 
-static void fill(const struct ls_agent *a, struct ls_agent_device *d, Lockstep__V1__Device *out, struct ls_error *problem,
-		 Lockstep__V1__ErrorDetail *detail)
+static void fill(const struct ls_agent *a, struct ls_agent_device *d, Lockstep__V1__Device *out,
+		 struct ls_error *problem, Lockstep__V1__ErrorDetail *detail)
 {
 	lockstep__v1__device__init(out);
 	out->name = (char *)d->config->name;
