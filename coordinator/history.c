@@ -12,7 +12,7 @@
 enum what {
 	ARC,      // one device, ms, by target state and side
 	RATE,     // one move, bytes per ms from the last stop to the consent, wire and load together
-	OVERHEAD, // one move, ms: pausing, deciding, resuming
+	OVERHEAD, // one move, ms: what no arc and no transfer explains: pausing, deciding, resuming, news under way
 };
 
 struct sample {
@@ -78,11 +78,41 @@ static void learn_arcs(struct ls_history *h, const Lockstep__V1__Migration *m, L
 	}
 }
 
+// The longest share of each step of arcs within the blackout, added up.
+static double arcs_of(const Lockstep__V1__Migration *m)
+{
+	uint64_t pause = 0;
+	double sum = 0;
+
+	for (size_t i = 0; i < m->n_step; i++)
+		if (m->step[i]->step && m->step[i]->step->kind == LOCKSTEP__V1__STEP_KIND__STEP_VMM_PAUSE)
+			pause = m->step[i]->begin_ns;
+	for (size_t i = 0; i < m->n_step; i++) {
+		const Lockstep__V1__StepTime *t = m->step[i];
+		bool at_dest = strcmp(t->host, m->spec->destination) == 0, longest = true;
+
+		if (!t->device[0] || t->unwind || !t->step || t->step->kind != LOCKSTEP__V1__STEP_KIND__STEP_ARC ||
+		    t->end_ns < t->begin_ns || (at_dest ? t->step->target == LS_STATE_RESUMING : t->begin_ns < pause))
+			continue;
+		for (size_t k = 0; k < m->n_step && longest; k++) {
+			const Lockstep__V1__StepTime *o = m->step[k];
+			uint64_t took = o->end_ns > o->begin_ns ? o->end_ns - o->begin_ns : 0;
+
+			longest = k == i || !o->device[0] || o->unwind || o->index != t->index ||
+				  strcmp(o->host, t->host) != 0 || took < t->end_ns - t->begin_ns ||
+				  (took == t->end_ns - t->begin_ns && k > i);
+		}
+		if (longest)
+			sum += (double)(t->end_ns - t->begin_ns) / 1e6;
+	}
+	return sum;
+}
+
 void ls_history_learn(struct ls_history *h, const Lockstep__V1__Migration *m, Lockstep__V1__Device **source,
 		      Lockstep__V1__Device **dest)
 {
 	const Lockstep__V1__Blackout *b = m->blackout;
-	double bytes = 0;
+	double bytes = 0, rest;
 	char key[136];
 
 	if (m->phase != LOCKSTEP__V1__PHASE__PHASE_DONE)
@@ -90,7 +120,8 @@ void ls_history_learn(struct ls_history *h, const Lockstep__V1__Migration *m, Lo
 	learn_arcs(h, m, source, dest);
 	if (!b || b->total_ms <= 0 || !m->schedule)
 		return;
-	add(h, "", OVERHEAD, false, 0, b->pause_ms + b->decide_ms);
+	rest = b->total_ms - b->transfer_load_ms - arcs_of(m);
+	add(h, "", OVERHEAD, false, 0, rest > 0 ? rest : 0);
 	// Rated by the size that the plan knew, so that what pre-copy spares is learnt with it.
 	for (size_t i = 0; i < m->schedule->n_device; i++)
 		bytes += (double)source[i]->size;
@@ -208,13 +239,13 @@ Lockstep__V1__Estimate *ls_history_estimate(const struct ls_history *h, const st
 	walk(h, s, true, dest, e, &g);
 	transfer(h, s, source, e, &g);
 	if (!median(h, "", OVERHEAD, false, 0, &overhead, &g.count))
-		gap(&g, "the VM", "pause and decision times");
+		gap(&g, "the VM", "pause, decision and resume times");
 	e->known = !g.text[0];
 	e->blackout_ms = e->quiesce_ms + e->stop_ms + e->transfer_ms + e->load_ms + e->start_ms + overhead;
 	if (e->known) {
 		ls_msg_setf(&e->basis,
 			    "medians of %u earlier sample%s or more per figure, by driver and type; transfer holds wire "
-			    "and load, measured together; %.1f ms for pause and decision are in the sum",
+			    "and load, measured together; %.1f ms for pause, decision and resume are in the sum",
 			    g.count, g.count == 1 ? "" : "s", overhead);
 	} else {
 		ls_msg_setf(&e->basis, "%s (no earlier move of such a device)", g.text);

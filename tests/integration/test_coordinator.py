@@ -168,7 +168,7 @@ def test_the_second_dry_run_learns_from_the_first_move(c):
     estimate = c.api.DryRun(c.spec(""), timeout=LIMIT).estimate
     assert estimate.known, estimate.basis
     assert estimate.quiesce_ms == 1.5 and estimate.stop_ms == 1.5 and estimate.start_ms == 3.0
-    assert estimate.transfer_ms == pytest.approx(30) and estimate.blackout_ms == pytest.approx(37.5)
+    assert estimate.transfer_ms == pytest.approx(30) and estimate.blackout_ms == pytest.approx(42.5)
     plan = c.api.DryRun(c.spec("", deadline_ms=20), timeout=LIMIT)
     assert ("deadline", "") in rows(plan)
 

@@ -359,6 +359,7 @@ static void arc(Lockstep__V1__Migration *m, const char *host, const char *name, 
 	LS_MSG_NEW(t->step, LOCKSTEP__V1__STEP__INIT);
 	t->step->kind = LOCKSTEP__V1__STEP_KIND__STEP_ARC;
 	t->step->target = (uint32_t)target;
+	t->index = (uint32_t)target; // one step for each
 	t->begin_ns = 1000000;
 	t->end_ns = t->begin_ns + (uint64_t)(ms * 1e6);
 	LS_MSG_APPEND(m->n_step, m->step, t);
@@ -382,9 +383,7 @@ static void learn_move(struct scene *s, double ms, double slow, double transfer)
 		arc(m, "B", dst(s, i)->name, LS_STATE_RUNNING, ms);
 	}
 	LS_MSG_NEW(m->blackout, LOCKSTEP__V1__BLACKOUT__INIT);
-	m->blackout->total_ms = 100;
-	m->blackout->pause_ms = 1;
-	m->blackout->decide_ms = 2;
+	m->blackout->total_ms = 4 * ms + slow + transfer + 3; // 3: what no arc explains
 	m->blackout->transfer_load_ms = transfer;
 	ls_history_learn(s->history, m, p->source_device, p->destination_device);
 	ls_msg_free(m);
