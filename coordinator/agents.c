@@ -30,8 +30,8 @@ struct ls_agents {
 	struct ls_host host[];
 };
 
-int ls_agents_new(uv_loop_t *loop, const struct ls_coord_config *config, struct ls_store *store,
-		  struct ls_agents **ret, struct ls_error *err)
+int ls_agents_new(uv_loop_t *loop, const struct ls_coord_config *config, struct ls_store *store, struct ls_agents **ret,
+		  struct ls_error *err)
 {
 	struct ls_agents *a = ls_msg_alloc(sizeof(*a) + config->n_hosts * sizeof(a->host[0]));
 	char why[200];
@@ -223,9 +223,8 @@ static void on_hello(void *user, const struct ls_agent_answer *answer)
 	const Lockstep__V1__Term *seen = reply ? reply->highest_term : NULL;
 
 	if (reply && !h->host->introduced && seen &&
-	    (seen->number > agents->term ||
-	     (seen->number == agents->term && seen->coordinator[0] &&
-	      strcmp(seen->coordinator, agents->config->id) != 0))) {
+	    (seen->number > agents->term || (seen->number == agents->term && seen->coordinator[0] &&
+					     strcmp(seen->coordinator, agents->config->id) != 0))) {
 		agents->term = seen->number + 1;
 		ls_log(LS_LOG_INFO, "term.raised", "host=%s term=%llu", h->host->config->name,
 		       (unsigned long long)agents->term);

@@ -15,13 +15,13 @@ struct ls_agents;
 struct ls_host;
 
 // `config` must outlive it.
-int ls_agents_new(uv_loop_t *loop, const struct ls_coord_config *config, struct ls_store *store,
-		  struct ls_agents **ret, struct ls_error *err);
+int ls_agents_new(uv_loop_t *loop, const struct ls_coord_config *config, struct ls_store *store, struct ls_agents **ret,
+		  struct ls_error *err);
 // Every call ends with CANCELLED inside.
 void ls_agents_free(struct ls_agents *a);
 
 struct ls_host *ls_agents_find(struct ls_agents *a, const char *name); // NULL
-struct ls_host *ls_agents_at(struct ls_agents *a, unsigned i);         // NULL past the last
+struct ls_host *ls_agents_at(struct ls_agents *a, unsigned i);	       // NULL past the last
 const struct ls_host_config *ls_host_config(const struct ls_host *h);
 
 // The term that calls must carry; valid while the agents are. Call only for an introduced host.
@@ -31,7 +31,7 @@ Lockstep__V1__Term ls_agents_term(struct ls_agents *a);
 struct ls_agent_answer {
 	enum ls_rpc_status status;
 	bool sent;
-	struct ls_error error;         // status is not OK: the agent's ErrorDetail, or made from the status
+	struct ls_error error;	       // status is not OK: the agent's ErrorDetail, or made from the status
 	const ProtobufCMessage *reply; // OK only
 };
 typedef void ls_agent_answer_fn(void *user, const struct ls_agent_answer *answer);

@@ -10,12 +10,16 @@
 #include "common/config.h"
 #include "coordinator/message.h"
 
-#define COORD(k, t, f, req)                                                                                   \
-	{.section = "coordinator", .key = k, .type = t, .offset = offsetof(struct ls_coord_config, f),         \
-	 .size = sizeof(((struct ls_coord_config *)0)->f), .required = req}
-#define HOST(k, f)                                                                                            \
-	{.section = "host", .key = k, .type = LS_CONFIG_STRING, .offset = offsetof(struct ls_host_config, f),  \
-	 .size = sizeof(((struct ls_host_config *)0)->f), .required = true}
+#define COORD(k, t, f, req)                                                                                            \
+	{                                                                                                              \
+		.section = "coordinator", .key = k, .type = t, .offset = offsetof(struct ls_coord_config, f),          \
+		.size = sizeof(((struct ls_coord_config *)0)->f), .required = req                                      \
+	}
+#define HOST(k, f)                                                                                                     \
+	{                                                                                                              \
+		.section = "host", .key = k, .type = LS_CONFIG_STRING, .offset = offsetof(struct ls_host_config, f),   \
+		.size = sizeof(((struct ls_host_config *)0)->f), .required = true                                      \
+	}
 
 static const struct ls_config_key keys[] = {
 	COORD("id", LS_CONFIG_NAME, id, true),
@@ -34,7 +38,8 @@ static void *object(void *user, const char *section, const char *name, int line,
 	if (strcmp(section, "coordinator") == 0)
 		return c;
 	if (!name || !ls_name_valid(name)) {
-		ls_fail(err, LS_E_CONFIG, EINVAL, "a host's section is [host NAME], NAME being 1 to 63 of [A-Za-z0-9._-]");
+		ls_fail(err, LS_E_CONFIG, EINVAL,
+			"a host's section is [host NAME], NAME being 1 to 63 of [A-Za-z0-9._-]");
 		return NULL;
 	}
 	for (unsigned i = 0; i < c->n_hosts; i++)
@@ -66,13 +71,13 @@ static int check_plain(const struct ls_coord_config *c, const char *path, struct
 			       path, c->plaintext);
 	if (!ls_address_local(c->listen))
 		return ls_fail(err, LS_E_CONFIG, EPERM,
-			       "%s: [coordinator] listen=%s is not loopback: plain text there needs plaintext=any", path,
-			       c->listen);
+			       "%s: [coordinator] listen=%s is not loopback: plain text there needs plaintext=any",
+			       path, c->listen);
 	for (unsigned i = 0; i < c->n_hosts; i++)
 		if (!ls_address_local(c->host[i].agent))
 			return ls_fail(err, LS_E_CONFIG, EPERM,
-				       "%s: [host %s] agent=%s is not loopback: plain text there needs plaintext=any", path,
-				       c->host[i].name, c->host[i].agent);
+				       "%s: [host %s] agent=%s is not loopback: plain text there needs plaintext=any",
+				       path, c->host[i].name, c->host[i].agent);
 	return 0;
 }
 

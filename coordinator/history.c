@@ -10,8 +10,8 @@
 #define SAMPLES 4096u
 
 enum what {
-	ARC,      // one device, ms, by target state and side
-	RATE,     // one move, bytes per ms from the last stop to the consent, wire and load together
+	ARC,	  // one device, ms, by target state and side
+	RATE,	  // one move, bytes per ms from the last stop to the consent, wire and load together
 	OVERHEAD, // one move, ms: what no arc and no transfer explains: pausing, deciding, resuming, news under way
 };
 
@@ -140,8 +140,8 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static bool median(const struct ls_history *h, const char *key, enum what what, bool dest, uint32_t target,
-		   double *ret, unsigned *count)
+static bool median(const struct ls_history *h, const char *key, enum what what, bool dest, uint32_t target, double *ret,
+		   unsigned *count)
 {
 	unsigned held = h->n < SAMPLES ? h->n : SAMPLES, n = 0;
 	double *v = ls_msg_alloc(held * sizeof(*v));
@@ -243,10 +243,11 @@ Lockstep__V1__Estimate *ls_history_estimate(const struct ls_history *h, const st
 	e->known = !g.text[0];
 	e->blackout_ms = e->quiesce_ms + e->stop_ms + e->transfer_ms + e->load_ms + e->start_ms + overhead;
 	if (e->known) {
-		ls_msg_setf(&e->basis,
-			    "medians of %u earlier sample%s or more per figure, by driver and type; transfer holds wire "
-			    "and load, measured together; %.1f ms for pause, decision and resume are in the sum",
-			    g.count, g.count == 1 ? "" : "s", overhead);
+		ls_msg_setf(
+			&e->basis,
+			"medians of %u earlier sample%s or more per figure, by driver and type; transfer holds wire "
+			"and load, measured together; %.1f ms for pause, decision and resume are in the sum",
+			g.count, g.count == 1 ? "" : "s", overhead);
 	} else {
 		ls_msg_setf(&e->basis, "%s (no earlier move of such a device)", g.text);
 		e->blackout_ms = 0;

@@ -119,12 +119,10 @@ static int run(struct world *w)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-						{"check", no_argument, NULL, 'k'},
-						{"log", required_argument, NULL, 'l'},
-						{"version", no_argument, NULL, 'v'},
-						{"help", no_argument, NULL, 'h'},
-						{0}};
+	static const struct option options[] = {
+		{"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
+		{"log", required_argument, NULL, 'l'},	  {"version", no_argument, NULL, 'v'},
+		{"help", no_argument, NULL, 'h'},	  {0}};
 	enum ls_log_level level = LS_LOG_INFO;
 	const char *path = NULL;
 	struct world w = {0};

@@ -15,10 +15,10 @@
 void *ls_msg_alloc(size_t size); // zeroed, never NULL
 
 // A fresh message of type T with its fields at their defaults.
-#define LS_MSG_NEW(var, INIT)                               \
-	do {                                                \
-		(var) = ls_msg_alloc(sizeof(*(var)));       \
-		*(var) = (__typeof__(*(var)))INIT;          \
+#define LS_MSG_NEW(var, INIT)                                                                                          \
+	do {                                                                                                           \
+		(var) = ls_msg_alloc(sizeof(*(var)));                                                                  \
+		*(var) = (__typeof__(*(var)))INIT;                                                                     \
 	} while (0)
 
 // Replaces a string field; NULL sets it to the empty default.
@@ -27,23 +27,23 @@ void ls_msg_setf(char **field, const char *fmt, ...) __attribute__((format(print
 void ls_msg_set_bytes(ProtobufCBinaryData *field, const void *bytes, size_t len);
 
 // Appends a heap message to a repeated field.
-#define LS_MSG_APPEND(count, array, item)                   \
-	do {                                                \
-		(array) = ls_msg_grow((array), (count));    \
-		(array)[(count)++] = (item);                \
+#define LS_MSG_APPEND(count, array, item)                                                                              \
+	do {                                                                                                           \
+		(array) = ls_msg_grow((array), (count));                                                               \
+		(array)[(count)++] = (item);                                                                           \
 	} while (0)
 void *ls_msg_grow(void *array, size_t count);
 
-void ls_msg_free(void *message);  // any generated message, NULL is fine
+void ls_msg_free(void *message);	 // any generated message, NULL is fine
 void *ls_msg_clone(const void *message); // NULL gives NULL
 // Same type and same bytes on the wire? Both NULL: yes.
 int ls_msg_equal(const void *a, const void *b);
 // Replaces *field (a message or NULL) by a clone of `message`.
-#define LS_MSG_SET_CLONE(field, message)                     \
-	do {                                                 \
-		__typeof__(field) fresh_ = ls_msg_clone(message); \
-		ls_msg_free(field);                          \
-		(field) = fresh_;                            \
+#define LS_MSG_SET_CLONE(field, message)                                                                               \
+	do {                                                                                                           \
+		__typeof__(field) fresh_ = ls_msg_clone(message);                                                      \
+		ls_msg_free(field);                                                                                    \
+		(field) = fresh_;                                                                                      \
 	} while (0)
 
 // struct ls_error <-> ErrorDetail

@@ -30,7 +30,8 @@ const Lockstep__V1__MigrationSpec *ls_migration_spec(const struct ls_migration *
 
 struct ls_host *ls_migration_host(const struct ls_migration *m, enum ls_seq_side side)
 {
-	return ls_agents_find(m->all->agents, side == LS_SEQ_SOURCE ? ls_migration_spec(m)->source : ls_migration_spec(m)->destination);
+	return ls_agents_find(m->all->agents,
+			      side == LS_SEQ_SOURCE ? ls_migration_spec(m)->source : ls_migration_spec(m)->destination);
 }
 
 const struct ls_seq *ls_migration_seq(const struct ls_migration *m)
@@ -128,7 +129,8 @@ static void drop_oldest_ended(struct ls_migrations *ms)
 {
 	for (struct ls_migration *m = ms->oldest, *newer; m && ms->ended > ENDED_KEPT; m = newer) {
 		newer = m->newer;
-		if (occupies(m) || ls_seq_loose(m->seq) || m->calls || m->listener || m->telling || m->driving || m->pending)
+		if (occupies(m) || ls_seq_loose(m->seq) || m->calls || m->listener || m->telling || m->driving ||
+		    m->pending)
 			continue;
 		ls_migration_unlink(m);
 		ls_migration_free(m);
@@ -329,8 +331,9 @@ void ls_migrations_go_on(struct ls_migrations *ms)
 			continue;
 		if (!ls_migration_host(m, LS_SEQ_SOURCE) || !ls_migration_host(m, LS_SEQ_DEST)) {
 			ls_log(LS_LOG_ERROR, "migration.orphan",
-			       "migration=%s: its hosts %s and %s must be in the configuration to go on", ls_migration_spec(m)->id,
-			       ls_migration_spec(m)->source, ls_migration_spec(m)->destination);
+			       "migration=%s: its hosts %s and %s must be in the configuration to go on",
+			       ls_migration_spec(m)->id, ls_migration_spec(m)->source,
+			       ls_migration_spec(m)->destination);
 			continue;
 		}
 		ls_log(LS_LOG_INFO, "migration.resumed", "migration=%s", ls_migration_spec(m)->id);

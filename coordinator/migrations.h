@@ -26,7 +26,7 @@ struct ls_migration *ls_migrations_find(struct ls_migrations *ms, const char *id
 struct ls_migration *ls_migrations_newest(struct ls_migrations *ms);
 struct ls_migration *ls_migration_older(const struct ls_migration *m);
 
-// LIMIT: too many open ones. The first change comes when it is durable (or cannot be: then with an error, and it is gone).
+// LIMIT: too many open ones. The first change comes when it is durable, or with an error when it cannot be.
 int ls_migrations_start(struct ls_migrations *ms, const Lockstep__V1__MigrationSpec *spec, const char *actor,
 			struct ls_migration **ret, struct ls_error *err);
 int ls_migration_cancel(struct ls_migration *m, const char *actor, struct ls_error *err);

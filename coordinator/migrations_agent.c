@@ -68,7 +68,8 @@ static void prepare(struct agent_call *c, struct ls_host *host, Lockstep__V1__Te
 	const Lockstep__V1__MigrationSpec *spec = ls_seq_view(c->m->seq)->spec;
 	Lockstep__V1__PrepareRequest r = LOCKSTEP__V1__PREPARE_REQUEST__INIT;
 	bool source = c->action.side == LS_SEQ_SOURCE;
-	const struct ls_host_config *peer = ls_host_config(ls_migration_host(c->m, source ? LS_SEQ_DEST : LS_SEQ_SOURCE));
+	const struct ls_host_config *peer =
+		ls_host_config(ls_migration_host(c->m, source ? LS_SEQ_DEST : LS_SEQ_SOURCE));
 
 	r.term = term;
 	r.migration = spec->id;
@@ -107,8 +108,8 @@ static void unwind(struct agent_call *c, struct ls_host *host, Lockstep__V1__Ter
 	r.term = term;
 	r.migration = v->spec->id;
 	r.cause = ls_seq_cancel_state(c->m->seq) != LS_SEQ_NOT_ASKED ? (char *)"CANCELLED: cancelled by the client"
-		  : v->error						    ? v->error->message
-									    : (char *)"the destination gave up";
+		  : v->error					     ? v->error->message
+								     : (char *)"the destination gave up";
 	ls_host_call(host, "Unwind", &r.base, CALL_MS, &lockstep__v1__word_response__descriptor, on_word, c);
 }
 
@@ -194,7 +195,8 @@ void ls_migration_call_agent(struct ls_migration *m, const struct ls_seq_action 
 	m->calls++;
 	if (a->kind == LS_SEQ_WATCH) {
 		m->watch[a->side] = (struct watch){.migration = m, .side = a->side, .on = true};
-		ls_host_watch(host, ls_seq_view(m->seq)->spec->id, a->after, on_event, on_watch_end, &m->watch[a->side]);
+		ls_host_watch(host, ls_seq_view(m->seq)->spec->id, a->after, on_event, on_watch_end,
+			      &m->watch[a->side]);
 		return;
 	}
 	c = ls_msg_alloc(sizeof(*c));

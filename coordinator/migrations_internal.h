@@ -15,10 +15,10 @@ struct ls_migration {
 	struct ls_migration *older, *newer;
 	struct ls_seq *seq;
 	struct pending *pending, **pending_tail; // records on their way to the disk, in order
-	unsigned calls;                          // callbacks that still point here
+	unsigned calls;				 // callbacks that still point here
 	uv_timer_t *timer;
 	struct ls_listener *listener;
-	bool stored;     // its first record is durable
+	bool stored; // its first record is durable
 	bool driving;
 	unsigned telling;
 	struct watch {

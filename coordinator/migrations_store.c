@@ -18,7 +18,8 @@ void ls_migrations_learn(struct ls_migrations *ms, const struct ls_seq *q)
 static void log_end(const struct ls_migration *m)
 {
 	const Lockstep__V1__Migration *v = ls_seq_view(m->seq);
-	const ProtobufCEnumValue *phase = protobuf_c_enum_descriptor_get_value(&lockstep__v1__phase__descriptor, v->phase);
+	const ProtobufCEnumValue *phase =
+		protobuf_c_enum_descriptor_get_value(&lockstep__v1__phase__descriptor, v->phase);
 
 	ls_log(v->phase == LOCKSTEP__V1__PHASE__PHASE_OPERATOR ? LS_LOG_ERROR : LS_LOG_INFO, "migration.ended",
 	       "migration=%s phase=%s reason=%s blackout_ms=%.1f", v->spec->id, phase ? phase->name : "?",
@@ -62,8 +63,8 @@ static void on_stored(void *user, int status, const struct ls_error *err)
 	ls_migration_drive(m);
 }
 
-static void summarize(const struct ls_migration *m, const Lockstep__Store__Finished *f, uint64_t now_ms, uint8_t **bytes,
-		      size_t *len)
+static void summarize(const struct ls_migration *m, const Lockstep__Store__Finished *f, uint64_t now_ms,
+		      uint8_t **bytes, size_t *len)
 {
 	Lockstep__V1__Migration v = *ls_seq_view(m->seq);
 

@@ -135,8 +135,10 @@ static void fill_schedule(const struct ls_plan_input *in, struct ls_schedule *s)
 
 static void make_schedule(const struct ls_plan_input *in, struct ls_schedule *s, Lockstep__V1__DryRunResponse *out)
 {
-	struct ls_plan_row row = {.id = "schedule", .result = ROW_FAIL, .remedy = "report this: a schedule must exist "
-									       "once all other checks pass"};
+	struct ls_plan_row row = {.id = "schedule",
+				  .result = ROW_FAIL,
+				  .remedy = "report this: a schedule must exist "
+					    "once all other checks pass"};
 	struct ls_error err = {0};
 
 	fill_schedule(in, s);
@@ -202,7 +204,8 @@ Lockstep__V1__DryRunResponse *ls_plan_make(const struct ls_plan_input *in, struc
 	if (!failed(out)) {
 		make_schedule(in, s, out);
 		if (!failed(out)) {
-			out->estimate = ls_history_estimate(in->history, s, out->source_device, out->destination_device);
+			out->estimate =
+				ls_history_estimate(in->history, s, out->source_device, out->destination_device);
 			check_deadline(in, out);
 		}
 	}

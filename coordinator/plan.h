@@ -30,7 +30,7 @@ struct ls_pair {
 struct ls_pairs {
 	unsigned n;
 	struct ls_pair pair[2 * LS_MAX_DEVICES]; // unpaired devices of the destination come last
-	unsigned over;                           // devices beyond what a schedule holds
+	unsigned over;				 // devices beyond what a schedule holds
 };
 
 // Pairs the VM's devices by `slot`, then by name. In the source's order.

@@ -25,8 +25,8 @@ static void check_host(const struct ls_plan_host *h, const char *side, Lockstep_
 		row.result = ROW_FAIL;
 		row.remedy = "bring agent and coordinator within one release of each other";
 	}
-	ls_plan_add(out, row, "%s %s: protocol %u to %u, the coordinator speaks %u", side, h->name,
-		    hello->protocol_min, hello->protocol_max, LS_PROTOCOL);
+	ls_plan_add(out, row, "%s %s: protocol %u to %u, the coordinator speaks %u", side, h->name, hello->protocol_min,
+		    hello->protocol_max, LS_PROTOCOL);
 }
 
 void ls_plan_check_hosts(const struct ls_plan_input *in, Lockstep__V1__DryRunResponse *out)
@@ -45,13 +45,15 @@ void ls_plan_check_hosts(const struct ls_plan_input *in, Lockstep__V1__DryRunRes
 	}
 
 	if (strcmp(in->source.name, in->dest.name) == 0) {
-		row = (struct ls_plan_row){.id = "host.distinct", .result = ROW_FAIL, .remedy = "name two different hosts"};
+		row = (struct ls_plan_row){
+			.id = "host.distinct", .result = ROW_FAIL, .remedy = "name two different hosts"};
 		ls_plan_add(out, row, "source and destination are both %s", in->source.name);
 	} else if (in->source.hello && in->dest.hello && in->source.hello->ledger_id[0] &&
 		   strcmp(in->source.hello->ledger_id, in->dest.hello->ledger_id) == 0) {
-		row = (struct ls_plan_row){.id = "host.distinct",
-					   .result = ROW_FAIL,
-					   .remedy = "two hosts of the configuration lead to one agent: correct an address"};
+		row = (struct ls_plan_row){
+			.id = "host.distinct",
+			.result = ROW_FAIL,
+			.remedy = "two hosts of the configuration lead to one agent: correct an address"};
 		ls_plan_add(out, row, "%s and %s answer with the same ledger", in->source.name, in->dest.name);
 	}
 }
@@ -66,9 +68,10 @@ static const Lockstep__V1__VmmInfo *find_vmm(const struct ls_plan_host *h, const
 
 static void check_adapter(const struct ls_plan_host *h, const char *side, Lockstep__V1__DryRunResponse *out)
 {
-	struct ls_plan_row row = {.id = "vmm.adapter",
-				  .result = ROW_WARN,
-				  .remedy = "make sure that you pause and resume the VM yourself, or configure an adapter"};
+	struct ls_plan_row row = {
+		.id = "vmm.adapter",
+		.result = ROW_WARN,
+		.remedy = "make sure that you pause and resume the VM yourself, or configure an adapter"};
 
 	ls_plan_add(out, row, "%s %s: adapter none, nobody pauses the VM", side, h->name);
 }
@@ -189,9 +192,12 @@ void ls_plan_check_p2p(const struct ls_plan_input *in, Lockstep__V1__DryRunRespo
 			}
 			row.device = s ? s->name : d->name;
 			row.result = without > 1 ? ROW_FAIL : ROW_PASS;
-			row.remedy = "leave at most one device without P2P in the VM: detach it, or move it to a driver with P2P";
+			row.remedy = "leave at most one device without P2P in the VM: detach it, or move it to a "
+				     "driver with P2P";
 			ls_plan_add(out, row, "no P2P at %s; %s",
-				    lacks_s && lacks_d ? "both hosts" : lacks_s ? "the source" : "the destination",
+				    lacks_s && lacks_d ? "both hosts"
+				    : lacks_s	       ? "the source"
+						       : "the destination",
 				    without > 1 ? "one of several: none can stop before the other"
 						: "the only one: it is stopped first and started last");
 		}

@@ -102,7 +102,8 @@ static void check_version(const Lockstep__V1__Device *s, const Lockstep__V1__Dev
 		ls_plan_add(out, row, "migration_version present at the source, absent at the destination");
 	} else if (v->verdict != LOCKSTEP__V1__CHECK_VERSION_RESPONSE__VERDICT__COMPATIBLE) {
 		row.remedy = "update the older driver: the destination's refuses the source's version";
-		ls_plan_add(out, row, "%.96s refused by %s (%s)", s->version, v->where[0] ? v->where : "the destination",
+		ls_plan_add(out, row, "%.96s refused by %s (%s)", s->version,
+			    v->where[0] ? v->where : "the destination",
 			    v->errno_value ? ls_errno_name(v->errno_value) : "no errno");
 	} else {
 		row.result = ROW_PASS;
@@ -137,7 +138,8 @@ static void check_size(const Lockstep__V1__Device *s, const Lockstep__V1__Device
 		return;
 	if (!s->size_known) {
 		row.result = ROW_WARN;
-		row.remedy = "none needed: the driver does not say (Linux before 6.2, or no MIG_DATA_SIZE); no estimate";
+		row.remedy =
+			"none needed: the driver does not say (Linux before 6.2, or no MIG_DATA_SIZE); no estimate";
 		ls_plan_add(out, row, "size of the state unknown");
 	} else if (d->max_image && s->size > d->max_image) {
 		row.result = ROW_FAIL;
@@ -160,12 +162,12 @@ static void check_notes(const struct ls_plan_input *in, const struct ls_pair *pa
 	else
 		ls_plan_add(out, row, "no pre-copy: %s",
 			    in->spec->precopy && in->spec->precopy->skip ? "skipped as asked"
-			    : s->flags & LS_CAP_PRE_COPY	     ? "the destination lacks it"
-								     : "the driver does not offer it");
+			    : s->flags & LS_CAP_PRE_COPY		 ? "the destination lacks it"
+									 : "the driver does not offer it");
 	row.id = "dirty-tracking";
-	ls_plan_add(out, row, "%s", s->dirty_tracking
-					    ? "the device logs its DMA: RAM can be moved before the pause"
-					    : "not offered: the RAM mover must assume that DMA dirties all mapped memory");
+	ls_plan_add(out, row, "%s",
+		    s->dirty_tracking ? "the device logs its DMA: RAM can be moved before the pause"
+				      : "not offered: the RAM mover must assume that DMA dirties all mapped memory");
 	row.id = "numa";
 	if (s->numa_node >= 0 && d->numa_node >= 0) {
 		ls_plan_add(out, row, "node %d at the source, node %d at the destination", s->numa_node, d->numa_node);
@@ -173,7 +175,9 @@ static void check_notes(const struct ls_plan_input *in, const struct ls_pair *pa
 		row.result = ROW_WARN;
 		row.remedy = "none needed: its thread may run on any node, perhaps a slower one";
 		ls_plan_add(out, row, "node unknown at %s",
-			    s->numa_node >= 0 ? "the destination" : d->numa_node >= 0 ? "the source" : "both hosts");
+			    s->numa_node >= 0	? "the destination"
+			    : d->numa_node >= 0 ? "the source"
+						: "both hosts");
 	}
 }
 
@@ -191,7 +195,8 @@ static void check_pairing(const struct ls_plan_input *in, const struct ls_pair *
 			ls_plan_add(out, row, "slot %s: %s at the destination", s->slot, d->name);
 		return;
 	}
-	row.remedy = s ? "give the destination a device with this slot" : "detach it at the destination, or correct its slot";
+	row.remedy = s ? "give the destination a device with this slot"
+		       : "detach it at the destination, or correct its slot";
 	if (one->slot[0])
 		ls_plan_add(out, row, "slot %s has no counterpart at the %s", one->slot, s ? "destination" : "source");
 	else

@@ -139,8 +139,7 @@ static void try_again(struct seq_side *s, struct ls_seq_time t)
 	s->tries++;
 }
 
-static void answer_prepare(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_answer *a,
-			   struct ls_seq_time t)
+static void answer_prepare(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_answer *a, struct ls_seq_time t)
 {
 	struct seq_side *s = &q->side[side];
 	Lockstep__Store__Record *r;

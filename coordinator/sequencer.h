@@ -31,13 +31,13 @@ enum ls_seq_side { LS_SEQ_SOURCE, LS_SEQ_DEST };
 
 enum ls_seq_action_kind {
 	LS_SEQ_PERSIST, // write `record` (owned by the taker), then ls_seq_persisted() with it, in order
-	LS_SEQ_PLAN,    // describe and check, then ls_seq_planned()
+	LS_SEQ_PLAN,	// describe and check, then ls_seq_planned()
 	LS_SEQ_PREPARE, // this and the next four: call the agent of `side`, then ls_seq_answer()
-	LS_SEQ_GRANT,   // gates in `gates`, bit 1 << ls_gate
+	LS_SEQ_GRANT,	// gates in `gates`, bit 1 << ls_gate
 	LS_SEQ_UNWIND,
 	LS_SEQ_SETTLE,
 	LS_SEQ_GET_WORD,
-	LS_SEQ_WATCH,   // stream of `side` from `after`; ls_seq_agent_event()*, ls_seq_watch_ended()
+	LS_SEQ_WATCH,	// stream of `side` from `after`; ls_seq_agent_event()*, ls_seq_watch_ended()
 	LS_SEQ_CHANGED, // ls_seq_view() has news for those who watch
 };
 
@@ -58,11 +58,11 @@ struct ls_seq_time {
 struct ls_seq_answer {
 	enum ls_seq_action_kind kind; // PREPARE .. GET_WORD
 	enum ls_rpc_status status;
-	bool sent;             // false: the agent cannot have acted on it
+	bool sent;	       // false: the agent cannot have acted on it
 	struct ls_error error; // status is not OK
 	// OK: what it answered; borrowed
 	const char *word, *ledger_id; // NULL: none
-	bool known;                   // WordResponse.known
+	bool known;		      // WordResponse.known
 };
 
 enum ls_seq_cancel { LS_SEQ_NOT_ASKED, LS_SEQ_ASKED, LS_SEQ_UNWINDS, LS_SEQ_REFUSED };
@@ -97,7 +97,7 @@ bool ls_seq_next(struct ls_seq *q, struct ls_seq_action *ret);
 // When to call ls_seq_tick(); UINT64_MAX: never.
 uint64_t ls_seq_deadline(const struct ls_seq *q);
 
-const Lockstep__V1__Migration *ls_seq_view(const struct ls_seq *q); // borrowed, until the next call
+const Lockstep__V1__Migration *ls_seq_view(const struct ls_seq *q);  // borrowed, until the next call
 const Lockstep__Store__Planned *ls_seq_plan(const struct ls_seq *q); // NULL before the plan is durable
 const char *ls_seq_ledger_id(const struct ls_seq *q, enum ls_seq_side side);
 bool ls_seq_ended(const struct ls_seq *q); // DONE, RETURNED, REFUSED or OPERATOR, durably

@@ -15,7 +15,8 @@ static int how_of_word(const char *word)
 	static const struct {
 		const char *word;
 		int how;
-	} last[] = {{"RELEASED", HOW_DONE}, {"RETURNED", HOW_RETURNED}, {"STARTED", HOW_DONE}, {"ABORTED", HOW_ABORTED}};
+	} last[] = {
+		{"RELEASED", HOW_DONE}, {"RETURNED", HOW_RETURNED}, {"STARTED", HOW_DONE}, {"ABORTED", HOW_ABORTED}};
 
 	for (size_t i = 0; i < sizeof(last) / sizeof(last[0]); i++)
 		if (strcmp(last[i].word, word) == 0)
@@ -126,10 +127,8 @@ void ls_seq_refresh(struct ls_seq *q, uint64_t unix_ms)
 	// More changes than there can be: the newest matters most.
 	if (q->n_marks == LS_SEQ_MARKS)
 		q->n_marks--;
-	q->mark[q->n_marks++] = (struct ls_seq_mark){.sequence = v->sequence,
-						     .phase = v->phase,
-						     .waiting_at = v->waiting_at,
-						     .changed_ms = v->changed_ms};
+	q->mark[q->n_marks++] = (struct ls_seq_mark){
+		.sequence = v->sequence, .phase = v->phase, .waiting_at = v->waiting_at, .changed_ms = v->changed_ms};
 }
 
 static Lockstep__V1__DeviceProgress *device_of(struct ls_seq *q, enum ls_seq_side side, const char *name)
@@ -137,7 +136,8 @@ static Lockstep__V1__DeviceProgress *device_of(struct ls_seq *q, enum ls_seq_sid
 	const Lockstep__V1__Schedule *s = q->view->schedule;
 
 	for (size_t i = 0; s && i < s->n_device && i < q->view->n_device; i++)
-		if (strcmp(side == LS_SEQ_SOURCE ? s->device[i]->source_name : s->device[i]->destination_name, name) == 0)
+		if (strcmp(side == LS_SEQ_SOURCE ? s->device[i]->source_name : s->device[i]->destination_name, name) ==
+		    0)
 			return q->view->device[i];
 	return NULL;
 }

@@ -13,27 +13,27 @@
 
 struct seq_side {
 	// Folded from records.
-	bool prepared;        // Prepare was answered well
-	bool refused;         // Prepare failed for good
+	bool prepared;	      // Prepare was answered well
+	bool refused;	      // Prepare failed for good
 	bool refused_certain; // ... and the agent holds nothing
-	bool gone;            // the agent says that it holds nothing
+	bool gone;	      // the agent says that it holds nothing
 	bool unwind_refused;
 	bool ended;
-	int how;              // HOW_*, with `ended`
-	uint32_t gates;       // reached
+	int how;	// HOW_*, with `ended`
+	uint32_t gates; // reached
 	char ledger_id[80];
 	char word[24];
 	Lockstep__V1__ErrorDetail *error; // why it ended so
 
 	// Of this life only.
-	uint64_t seen;     // sequence of the newest event taken
-	bool tried;        // a Prepare may have reached it
-	bool busy;         // a call, or the record of its answer, is under way
+	uint64_t seen; // sequence of the newest event taken
+	bool tried;    // a Prepare may have reached it
+	bool busy;     // a call, or the record of its answer, is under way
 	bool watching;
-	bool handed_back;  // its last word was heard: it knows no more of its devices
-	bool ask;          // the watch broke: ask for the word before watching again
+	bool handed_back; // its last word was heard: it knows no more of its devices
+	bool ask;	  // the watch broke: ask for the word before watching again
 	uint32_t granted, granting;
-	bool maybe_sent;   // some Prepare may have arrived, whatever its answer
+	bool maybe_sent; // some Prepare may have arrived, whatever its answer
 	unsigned tries;
 	uint64_t retry_ns;
 	unsigned watch_tries;
@@ -54,9 +54,9 @@ struct ls_seq {
 
 	// Of this life only.
 	bool plan_busy;
-	bool cancelling;   // the record of a cancel is under way
+	bool cancelling; // the record of a cancel is under way
 	bool finishing;
-	bool waiting;         // only the slower side is missing
+	bool waiting;	      // only the slower side is missing
 	uint64_t patience_ns; // until when the slower side is waited for; 0: no need yet
 	struct ls_seq_action *queue;
 	size_t head, n, room;
@@ -72,10 +72,10 @@ static inline uint32_t ls_seq_gate_bit(unsigned gate)
 	return (uint32_t)1 << gate;
 }
 
-bool ls_seq_last_word(const char *word);            // RELEASED, RETURNED, STARTED, ABORTED
+bool ls_seq_last_word(const char *word);	    // RELEASED, RETURNED, STARTED, ABORTED
 bool ls_seq_source_returns(const struct ls_seq *q); // RETURNING is durable there, or RETURNED
 bool ls_seq_dest_aborted(const struct ls_seq *q);
-bool ls_seq_consented(const struct ls_seq *q);      // or more
+bool ls_seq_consented(const struct ls_seq *q); // or more
 bool ls_seq_cancel_refused(const struct ls_seq *q);
 // Gates that may be passed: none before the source waits before the pause with the destination prepared,
 // then all up to the first that is held.

@@ -86,8 +86,9 @@ void ls_seq_ledger_lost(struct ls_seq *q, enum ls_seq_side side, struct ls_seq_t
 	if (q->finished || q->finishing)
 		return;
 	operator_needed(q, LS_E_LEDGER_LOST,
-			side == LS_SEQ_SOURCE ? "the source's ledger is not the one that was prepared: its word is lost"
-					      : "the destination's ledger is not the one that was prepared: its word is lost",
+			side == LS_SEQ_SOURCE
+				? "the source's ledger is not the one that was prepared: its word is lost"
+				: "the destination's ledger is not the one that was prepared: its word is lost",
 			t);
 }
 
@@ -95,8 +96,8 @@ static bool abandoned(const struct ls_seq *q)
 {
 	const struct seq_side *s = &q->side[LS_SEQ_SOURCE], *d = &q->side[LS_SEQ_DEST];
 
-	return (q->cancel_asked && !ls_seq_cancel_refused(q)) || s->refused || d->refused ||
-	       ls_seq_source_returns(q) || ls_seq_dest_aborted(q);
+	return (q->cancel_asked && !ls_seq_cancel_refused(q)) || s->refused || d->refused || ls_seq_source_returns(q) ||
+	       ls_seq_dest_aborted(q);
 }
 
 static bool source_home(const struct ls_seq *q)
@@ -153,7 +154,8 @@ static bool conclude(struct ls_seq *q, struct ls_seq_time t)
 		ls_plan_error(q->planned->plan, &err);
 		finish(q, LOCKSTEP__V1__PHASE__PHASE_REFUSED, &err, t);
 	} else if (ls_seq_source_returns(q) && (runs_there || ls_seq_word_is(d, "COMMITTED"))) {
-		operator_needed(q, LS_E_CONFLICT, "the source took the VM back and the destination has decided to run it", t);
+		operator_needed(q, LS_E_CONFLICT,
+				"the source took the VM back and the destination has decided to run it", t);
 	} else if (released && ls_seq_dest_aborted(q)) {
 		operator_needed(q, LS_E_CONFLICT, "the source let the VM go and the destination gave it up", t);
 	} else if (s->ended && s->how == HOW_OPERATOR) {

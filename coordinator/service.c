@@ -159,7 +159,8 @@ static int check_spec(struct ls_service *s, const Lockstep__V1__MigrationSpec *s
 			       spec->source);
 	if (!ls_agents_find(s->agents, spec->destination))
 		return ls_fail(err, LS_E_NOT_FOUND, 0,
-			       "spec.destination: host %s is not in the coordinator's configuration", spec->destination);
+			       "spec.destination: host %s is not in the coordinator's configuration",
+			       spec->destination);
 	return 0;
 }
 

@@ -127,8 +127,7 @@ void ls_service_list_devices(struct ls_rpc_call *call, const void *bytes, size_t
 	if (ls_validate_name("host", r->host, false, &err) == 0 && ls_validate_name("vm", r->vm, true, &err) == 0) {
 		h = ls_agents_find(s->agents, r->host);
 		if (!h)
-			ls_fail(&err, LS_E_NOT_FOUND, 0, "host: %s is not in the coordinator's configuration",
-				r->host);
+			ls_fail(&err, LS_E_NOT_FOUND, 0, "host: %s is not in the coordinator's configuration", r->host);
 	}
 	if (h) {
 		describe.vm = r->vm;
@@ -180,7 +179,8 @@ static void list_in_memory(struct list_call *c)
 
 static int newest_first(const void *a, const void *b)
 {
-	const Lockstep__V1__Migration *x = *(Lockstep__V1__Migration *const *)a, *y = *(Lockstep__V1__Migration *const *)b;
+	const Lockstep__V1__Migration *x = *(Lockstep__V1__Migration *const *)a,
+				      *y = *(Lockstep__V1__Migration *const *)b;
 
 	if (x->created_ms != y->created_ms)
 		return x->created_ms < y->created_ms ? 1 : -1;

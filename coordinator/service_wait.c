@@ -10,8 +10,8 @@ struct waiter {
 	struct ls_listener listener; // first
 	struct ls_rpc_call *call;
 	struct ls_migration *m;
-	bool cancel;       // a Cancel
-	unsigned marks;    // watch: so many of the migration's states are sent
+	bool cancel;	   // a Cancel
+	unsigned marks;	   // watch: so many of the migration's states are sent
 	uint64_t sequence; // watch: of the newest view sent
 };
 

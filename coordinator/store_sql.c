@@ -58,8 +58,9 @@ static int check_schema(sqlite3 *db, const char *path, struct ls_error *err)
 	if (version == LS_STORE_SCHEMA)
 		return 0;
 	if (version > LS_STORE_SCHEMA)
-		return ls_fail(err, LS_E_LEDGER, EPROTO, "store %s has schema %llu, this release knows %d: update lockstepd",
-			       path, (unsigned long long)version, LS_STORE_SCHEMA);
+		return ls_fail(err, LS_E_LEDGER, EPROTO,
+			       "store %s has schema %llu, this release knows %d: update lockstepd", path,
+			       (unsigned long long)version, LS_STORE_SCHEMA);
 	if (tables)
 		return ls_fail(err, LS_E_LEDGER, EINVAL, "%s is a database, but not a lockstep store", path);
 	return ls_sql_exec(db, schema, err);
@@ -145,7 +146,8 @@ int ls_sql_each(sqlite3 *db, bool open, unsigned limit, ls_store_record_fn *fn, 
 	sqlite3_stmt *st;
 	char id[80] = "";
 	int rc, r = prepare(db,
-			    "SELECT m.id, r.body FROM (SELECT id, n FROM migration WHERE open = ?1 ORDER BY n DESC LIMIT ?2) m"
+			    "SELECT m.id, r.body FROM (SELECT id, n FROM migration WHERE open = ?1 ORDER BY n DESC "
+			    "LIMIT ?2) m"
 			    " JOIN record r ON r.migration = m.id ORDER BY m.n, r.seq",
 			    &st, err);
 

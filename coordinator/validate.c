@@ -43,8 +43,8 @@ int ls_validate_gate(const char *field, int gate, struct ls_error *err)
 {
 	if (gate > LS_GATE_NONE && gate < LS_GATE_COUNT)
 		return 0;
-	return ls_fail(err, LS_E_INVALID, 0,
-		       "%s: must be GATE_BEFORE_PAUSE, GATE_STOPPED or GATE_DECIDE, is %d", field, gate);
+	return ls_fail(err, LS_E_INVALID, 0, "%s: must be GATE_BEFORE_PAUSE, GATE_STOPPED or GATE_DECIDE, is %d", field,
+		       gate);
 }
 
 static int check_hold(const Lockstep__V1__MigrationSpec *spec, struct ls_error *err)
@@ -87,7 +87,6 @@ int ls_validate_spec(const Lockstep__V1__MigrationSpec *spec, bool dry_run, stru
 
 int ls_validate_limit(uint32_t limit, struct ls_error *err)
 {
-	return limit <= LS_LIST_MOST
-		       ? 0
-		       : ls_fail(err, LS_E_INVALID, 0, "limit: at most %u, is %u", LS_LIST_MOST, limit);
+	return limit <= LS_LIST_MOST ? 0
+				     : ls_fail(err, LS_E_INVALID, 0, "limit: at most %u, is %u", LS_LIST_MOST, limit);
 }

@@ -25,8 +25,8 @@ struct waiting {
 
 static enum ls_reason reason_of(enum ls_rpc_status status)
 {
-	return status == LS_RPC_INVALID_ARGUMENT ? LS_E_INVALID
-	       : status == LS_RPC_NOT_FOUND	 ? LS_E_NOT_FOUND
+	return status == LS_RPC_INVALID_ARGUMENT				    ? LS_E_INVALID
+	       : status == LS_RPC_NOT_FOUND					    ? LS_E_NOT_FOUND
 	       : status == LS_RPC_UNAVAILABLE || status == LS_RPC_DEADLINE_EXCEEDED ? LS_E_UNAVAILABLE
 										    : LS_E_INTERNAL;
 }
@@ -133,8 +133,8 @@ int ctl_print_error(const struct ctl *c, enum ls_rpc_status status, const struct
 	}
 }
 
-int ctl_call(struct ctl *c, const char *method, const ProtobufCMessage *request,
-	     const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret)
+int ctl_call(struct ctl *c, const char *method, const ProtobufCMessage *request, const ProtobufCMessageDescriptor *type,
+	     ProtobufCMessage **ret)
 {
 	struct waiting w = {.c = c, .type = type};
 	char path[64];

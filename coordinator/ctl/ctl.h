@@ -47,8 +47,8 @@ int ctl_usage(const struct ctl_verb *verb, const char *fmt, ...) __attribute__((
 // ---- calls ----
 
 // Waits for the answer; *ret is to be freed with ls_pb_free(). 0, or an exit code after the error was printed.
-int ctl_call(struct ctl *c, const char *method, const ProtobufCMessage *request,
-	     const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret);
+int ctl_call(struct ctl *c, const char *method, const ProtobufCMessage *request, const ProtobufCMessageDescriptor *type,
+	     ProtobufCMessage **ret);
 // Runs `fn` for each message of the stream; true ends it. *ended_by_fn says whether it was; else *ret_status tells
 // how the stream ended, and *err why.
 typedef bool ctl_message_fn(void *user, const ProtobufCMessage *message);
@@ -73,9 +73,9 @@ void ctl_row(struct ctl_table *t, const char *fmt, ...) __attribute__((format(pr
 void ctl_table_end(struct ctl_table *t);
 // Prints `label` at `indent`, then text wrapped behind it.
 void ctl_wrap(unsigned indent, const char *label, const char *text);
-const char *ctl_size(uint64_t bytes, char buf[16]);    // "1.5 MiB"
-const char *ctl_ms(double ms, char buf[16]);           // "12.3 ms"
-const char *ctl_time(uint64_t unix_ms, char buf[24]);  // local, "2026-01-31 12:00:00"
+const char *ctl_size(uint64_t bytes, char buf[16]);   // "1.5 MiB"
+const char *ctl_ms(double ms, char buf[16]);	      // "12.3 ms"
+const char *ctl_time(uint64_t unix_ms, char buf[24]); // local, "2026-01-31 12:00:00"
 
 const char *ctl_phase(Lockstep__V1__Phase phase); // "blackout"
 void ctl_print_checks(Lockstep__V1__Check **check, size_t n, bool all);

@@ -7,8 +7,8 @@
 
 static const char *caps(uint32_t flags)
 {
-	static const char *const name[] = {"-",	      "stop",	   "p2p?",	   "stop,p2p",
-					   "pre?",    "stop,pre",  "p2p,pre?",	   "stop,p2p,pre"};
+	static const char *const name[] = {"-",	   "stop",     "p2p?",	   "stop,p2p",
+					   "pre?", "stop,pre", "p2p,pre?", "stop,p2p,pre"};
 
 	return name[flags & 7];
 }
@@ -25,8 +25,8 @@ static void print(const Lockstep__V1__ListDevicesResponse *r)
 
 		if (d->numa_node >= 0)
 			snprintf(node, sizeof(node), "%d", d->numa_node);
-		ctl_row(&t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s %s", d->name, d->vm[0] ? d->vm : "-", d->slot[0] ? d->slot : "-",
-			d->open ? ls_state_name((int)d->state) : "-", caps(d->flags),
+		ctl_row(&t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s %s", d->name, d->vm[0] ? d->vm : "-",
+			d->slot[0] ? d->slot : "-", d->open ? ls_state_name((int)d->state) : "-", caps(d->flags),
 			d->size_known ? ctl_size(d->size, size) : "?", node, d->driver, d->type);
 	}
 	ctl_table_end(&t);
@@ -48,7 +48,8 @@ static int run(struct ctl *c, int argc, char **argv)
 	request.host = (char *)(uintptr_t)host;
 	request.vm = (char *)(uintptr_t)vm;
 	if (code == 0)
-		code = ctl_call(c, "ListDevices", &request.base, &lockstep__v1__list_devices_response__descriptor, &reply);
+		code = ctl_call(c, "ListDevices", &request.base, &lockstep__v1__list_devices_response__descriptor,
+				&reply);
 	if (code)
 		return code;
 	if (c->json)

@@ -63,11 +63,10 @@ static int run(struct ctl *c, int argc, char **argv)
 	return code;
 }
 
-const struct ctl_verb ctl_dry_run = {
-	.name = "dry-run",
-	.arguments = "VM --from HOST --to HOST [--deadline MS]\n"
-		     "         [--no-precopy]",
-	.summary = "whether a move will work, what will be done, how long it takes",
-	.help = "Touches nothing. Every blocker is named at once, with its remedy.\n"
-		"Exit code 0: feasible, 3: not feasible.\n",
-	.run = run};
+const struct ctl_verb ctl_dry_run = {.name = "dry-run",
+				     .arguments = "VM --from HOST --to HOST [--deadline MS]\n"
+						  "         [--no-precopy]",
+				     .summary = "whether a move will work, what will be done, how long it takes",
+				     .help = "Touches nothing. Every blocker is named at once, with its remedy.\n"
+					     "Exit code 0: feasible, 3: not feasible.\n",
+				     .run = run};

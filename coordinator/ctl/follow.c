@@ -26,7 +26,8 @@ static void device_line(const Lockstep__V1__DeviceProgress *d, char *line, size_
 	char sent[16], loaded[16], left[16];
 
 	snprintf(line, size, "%-16.16s %-12s -> %-12s sent %s, loaded %s", d->name, ls_state_name((int)d->source_state),
-		 ls_state_name((int)d->destination_state), ctl_size(d->bytes_sent, sent), ctl_size(d->bytes_loaded, loaded));
+		 ls_state_name((int)d->destination_state), ctl_size(d->bytes_sent, sent),
+		 ctl_size(d->bytes_loaded, loaded));
 	if (d->rounds && strlen(line) < 64)
 		snprintf(line + strlen(line), size - strlen(line), ", left %s",
 			 ctl_size(d->initial_left + d->dirty_left, left));
@@ -57,7 +58,8 @@ static void plain(struct following *f, const Lockstep__V1__Migration *m)
 		printf("%s: %s\n", m->spec->id, ctl_phase(m->phase));
 	if (m->waiting_at && m->waiting_at != f->gate)
 		printf("%s: waits at gate %s; lockstepctl release %s %s\n", m->spec->id,
-		       ls_gate_name((enum ls_gate)m->waiting_at), m->spec->id, ls_gate_name((enum ls_gate)m->waiting_at));
+		       ls_gate_name((enum ls_gate)m->waiting_at), m->spec->id,
+		       ls_gate_name((enum ls_gate)m->waiting_at));
 	for (size_t i = 0; i < m->n_device && i < LS_MAX_DEVICES; i++) {
 		const Lockstep__V1__DeviceProgress *d = m->device[i];
 

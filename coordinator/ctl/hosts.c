@@ -13,7 +13,8 @@ static void print(const Lockstep__V1__ListHostsResponse *r)
 		const Lockstep__V1__Host *h = r->host[i];
 
 		if (h->reachable)
-			ctl_row(&t, "%s\t%s\tup\t%u\t%u\t%s", h->name, h->address, h->devices, h->open_migrations, h->kernel);
+			ctl_row(&t, "%s\t%s\tup\t%u\t%u\t%s", h->name, h->address, h->devices, h->open_migrations,
+				h->kernel);
 		else
 			ctl_row(&t, "%s\t%s\tDOWN\t-\t-\t-", h->name, h->address);
 	}

@@ -17,8 +17,8 @@ static void print(const Lockstep__V1__ListResponse *r)
 	for (size_t i = 0; i < r->n_migration; i++) {
 		const Lockstep__V1__Migration *m = r->migration[i];
 
-		ctl_row(&t, "%s\t%s\t%s -> %s\t%s\t%s\t%s", m->spec->id, m->spec->vm, m->spec->source, m->spec->destination,
-			ctl_phase(m->phase),
+		ctl_row(&t, "%s\t%s\t%s -> %s\t%s\t%s\t%s", m->spec->id, m->spec->vm, m->spec->source,
+			m->spec->destination, ctl_phase(m->phase),
 			m->blackout && m->blackout->total_ms > 0 ? ctl_ms(m->blackout->total_ms, ms) : "-",
 			ctl_time(m->created_ms, began));
 	}

@@ -65,11 +65,14 @@ static int run(struct ctl *c, int argc, char **argv)
 	bool detach = false, no_precopy = false;
 	uint32_t gates = 0;
 	char own_id[80];
-	const struct ctl_option options[] = {
-		{"from", CTL_TEXT, &from, true},	 {"to", CTL_TEXT, &to, true},
-		{"id", CTL_TEXT, &id, false},		 {"deadline", CTL_NUMBER, &deadline, false},
-		{"no-precopy", CTL_FLAG, &no_precopy, false}, {"precopy-rounds", CTL_NUMBER, &rounds, false},
-		{"hold", CTL_GATES, &gates, false},	 {"detach", CTL_FLAG, &detach, false}};
+	const struct ctl_option options[] = {{"from", CTL_TEXT, &from, true},
+					     {"to", CTL_TEXT, &to, true},
+					     {"id", CTL_TEXT, &id, false},
+					     {"deadline", CTL_NUMBER, &deadline, false},
+					     {"no-precopy", CTL_FLAG, &no_precopy, false},
+					     {"precopy-rounds", CTL_NUMBER, &rounds, false},
+					     {"hold", CTL_GATES, &gates, false},
+					     {"detach", CTL_FLAG, &detach, false}};
 	int code = ctl_parse(&ctl_migrate, argc, argv, options, 8, &vm, 1);
 
 	if (code)

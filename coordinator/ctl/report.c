@@ -10,8 +10,8 @@
 
 const char *ctl_phase(Lockstep__V1__Phase phase)
 {
-	static const char *const name[] = {"none",	"planning",  "preparing", "pre-copy", "blackout", "unwinding",
-					   "releasing", "done",	     "returned",  "refused",  "operator"};
+	static const char *const name[] = {"none",	"planning", "preparing", "pre-copy", "blackout", "unwinding",
+					   "releasing", "done",	    "returned",	 "refused",  "operator"};
 
 	return (unsigned)phase < sizeof(name) / sizeof(name[0]) ? name[phase] : "?";
 }
@@ -56,8 +56,8 @@ void ctl_print_checks(Lockstep__V1__Check **check, size_t n, bool all)
 
 		if (!all && c->result == LOCKSTEP__V1__CHECK__RESULT__PASS)
 			continue;
-		snprintf(label, sizeof(label), "%s  %-*s  %-*s  ", (unsigned)c->result < 3 ? word[c->result] : "?", id_width,
-			 c->id, device_width, c->device[0] ? c->device : "-");
+		snprintf(label, sizeof(label), "%s  %-*s  %-*s  ", (unsigned)c->result < 3 ? word[c->result] : "?",
+			 id_width, c->id, device_width, c->device[0] ? c->device : "-");
 		ctl_wrap(CTL_INDENT, label, c->seen);
 		if (c->remedy[0])
 			ctl_wrap(CTL_INDENT + 6, "remedy: ", c->remedy);
@@ -112,8 +112,9 @@ void ctl_print_problem(const Lockstep__V1__ErrorDetail *e)
 
 	snprintf(label, sizeof(label), "%.32s: ", e->reason);
 	snprintf(text, sizeof(text), "%s%s%s%s%s%s%s%s%s%s", e->host[0] ? "host " : "", e->host, e->host[0] ? ", " : "",
-		 e->device[0] ? "device " : "", e->device, e->device[0] ? ": " : "", e->message, e->errno_value ? " (" : "",
-		 e->errno_value ? ls_errno_name(e->errno_value) : "", e->errno_value ? ")" : "");
+		 e->device[0] ? "device " : "", e->device, e->device[0] ? ": " : "", e->message,
+		 e->errno_value ? " (" : "", e->errno_value ? ls_errno_name(e->errno_value) : "",
+		 e->errno_value ? ")" : "");
 	if (e->arc[0])
 		snprintf(text + strlen(text), sizeof(text) - strlen(text), " [%s]", e->arc);
 	ctl_wrap(CTL_INDENT, label, text);
@@ -132,8 +133,8 @@ static void print_devices(const Lockstep__V1__Migration *m)
 		const Lockstep__V1__DeviceProgress *d = m->device[i];
 
 		ctl_row(&t, "  %s\t%s\t%s\t%s\t%s\t%u", d->name, ls_state_name((int)d->source_state),
-			ls_state_name((int)d->destination_state), ctl_size(d->bytes_sent, a), ctl_size(d->bytes_loaded, b),
-			d->rounds);
+			ls_state_name((int)d->destination_state), ctl_size(d->bytes_sent, a),
+			ctl_size(d->bytes_loaded, b), d->rounds);
 	}
 	ctl_table_end(&t);
 	for (size_t i = 0; i < m->n_device; i++)
@@ -174,9 +175,9 @@ static void print_steps(const Lockstep__V1__Migration *m, const struct ls_schedu
 		snprintf(took, sizeof(took), "-");
 		if (st->end_ns >= st->begin_ns && st->end_ns)
 			snprintf(took, sizeof(took), "%.2f", (double)(st->end_ns - st->begin_ns) / 1e6);
-		ctl_row(&t, "%.2f\t%s\t%s%s%s%s", (double)(st->begin_ns - zero) / 1e6, took, st->unwind ? "unwind: " : "",
-			ls_step_text(s, &step, dest, text, sizeof(text)), st->errno_value ? ": " : "",
-			st->errno_value ? ls_errno_name(st->errno_value) : "");
+		ctl_row(&t, "%.2f\t%s\t%s%s%s%s", (double)(st->begin_ns - zero) / 1e6, took,
+			st->unwind ? "unwind: " : "", ls_step_text(s, &step, dest, text, sizeof(text)),
+			st->errno_value ? ": " : "", st->errno_value ? ls_errno_name(st->errno_value) : "");
 	}
 	ctl_table_end(&t);
 }
@@ -186,8 +187,9 @@ static void print_blackout(const Lockstep__V1__Blackout *b)
 	char t[7][16];
 
 	printf("Blackout %s: pause %s, quiesce %s, stop %s,\n  transfer and load %s, decide %s, start %s\n",
-	       ctl_ms(b->total_ms, t[0]), ctl_ms(b->pause_ms, t[1]), ctl_ms(b->quiesce_ms, t[2]), ctl_ms(b->stop_ms, t[3]),
-	       ctl_ms(b->transfer_load_ms, t[4]), ctl_ms(b->decide_ms, t[5]), ctl_ms(b->start_ms, t[6]));
+	       ctl_ms(b->total_ms, t[0]), ctl_ms(b->pause_ms, t[1]), ctl_ms(b->quiesce_ms, t[2]),
+	       ctl_ms(b->stop_ms, t[3]), ctl_ms(b->transfer_load_ms, t[4]), ctl_ms(b->decide_ms, t[5]),
+	       ctl_ms(b->start_ms, t[6]));
 }
 
 void ctl_print_verdict(const Lockstep__V1__Migration *m)
@@ -213,7 +215,8 @@ void ctl_print_verdict(const Lockstep__V1__Migration *m)
 		return;
 	case LOCKSTEP__V1__PHASE__PHASE_OPERATOR:
 		snprintf(text, sizeof(text), "%s needs you. Source's word: %s. Destination's word: %s.", m->spec->vm,
-			 m->source_word[0] ? m->source_word : "none", m->destination_word[0] ? m->destination_word : "none");
+			 m->source_word[0] ? m->source_word : "none",
+			 m->destination_word[0] ? m->destination_word : "none");
 		ctl_wrap(0, "OPERATOR: ", text);
 		return;
 	default:

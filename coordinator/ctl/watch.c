@@ -9,8 +9,9 @@ static int run(struct ctl *c, int argc, char **argv)
 	return code ? code : ctl_follow(c, id);
 }
 
-const struct ctl_verb ctl_watch = {.name = "watch",
-				   .arguments = "ID",
-				   .summary = "follow a migration to its end",
-				   .help = "With --output json: one object per line. The exit code is the migration's.\n",
-				   .run = run};
+const struct ctl_verb ctl_watch = {
+	.name = "watch",
+	.arguments = "ID",
+	.summary = "follow a migration to its end",
+	.help = "With --output json: one object per line. The exit code is the migration's.\n",
+	.run = run};

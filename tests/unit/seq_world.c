@@ -25,10 +25,10 @@ static void note(struct world *w, const char *fmt, ...)
 	va_end(ap);
 }
 
-#define HOLDS(w, what)                                                                    \
-	do {                                                                              \
-		if (!(what))                                                              \
-			fail_msg("%s\nafter: %s", #what, (w)->trace);                     \
+#define HOLDS(w, what)                                                                                                 \
+	do {                                                                                                           \
+		if (!(what))                                                                                           \
+			fail_msg("%s\nafter: %s", #what, (w)->trace);                                                  \
 	} while (0)
 
 static struct ls_seq_time now(struct world *w)
@@ -97,7 +97,8 @@ static bool agent_step(struct world *w, int side, bool act)
 
 	if (side == S) {
 		if (says(w, S, "RETURNING"))
-			return act ? speak(w, S, "RETURNED"), end(w, S, LOCKSTEP__V1__ENDED__HOW__RETURNED), true : true;
+			return act  ? speak(w, S, "RETURNED"), end(w, S, LOCKSTEP__V1__ENDED__HOW__RETURNED),
+			       true : true;
 		if ((says(w, S, "ACTIVE") || says(w, S, "CONSENTED")) && says(w, D, "ABORTED"))
 			return act ? speak(w, S, "RETURNING"), true : true;
 		if (says(w, S, "ACTIVE") && !a->at[LS_GATE_BEFORE_PAUSE])
@@ -220,7 +221,9 @@ static void finish_call(struct world *w, int side, int how)
 	struct ls_seq_answer answer = {.kind = a->call.kind, .sent = true};
 
 	note(w, "%s%c%s ", call_name[a->call.kind], side == S ? 'S' : 'D',
-	     how == ANSWERED ? "" : how == APPLIED_BUT_LOST ? "(answer lost)" : "(lost)");
+	     how == ANSWERED	       ? ""
+	     : how == APPLIED_BUT_LOST ? "(answer lost)"
+				       : "(lost)");
 	a->calling = false;
 	if (how != NEVER_ARRIVED)
 		apply_call(w, side, &answer);
@@ -325,8 +328,23 @@ static void deliver(struct world *w, int side, bool again)
 
 // ---- what may happen ----
 
-enum what { PERSIST, PLANNED, REPLY, EVENT, STEP, RELEASE, TICK, // in this order without faults
-	    REPLY_LOST, CALL_LOST, WATCH_BREAKS, EVENT_AGAIN, FAILS, CANCEL, CRASH, N_WHAT };
+enum what {
+	PERSIST,
+	PLANNED,
+	REPLY,
+	EVENT,
+	STEP,
+	RELEASE,
+	TICK, // in this order without faults
+	REPLY_LOST,
+	CALL_LOST,
+	WATCH_BREAKS,
+	EVENT_AGAIN,
+	FAILS,
+	CANCEL,
+	CRASH,
+	N_WHAT
+};
 
 static bool can(struct world *w, enum what what, int side)
 {

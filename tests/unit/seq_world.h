@@ -10,7 +10,7 @@
 #define WORLD_RECORDS 256
 
 struct world_agent {
-	char word[16]; // empty: never heard of it
+	char word[16];	       // empty: never heard of it
 	bool prepared_refuses; // answers Prepare with FAILED_PRECONDITION
 	uint32_t granted;
 	bool at[LS_GATE_COUNT];

@@ -127,8 +127,14 @@ static const Lockstep__V1__Check *find(const Lockstep__V1__DryRunResponse *p, co
 
 // ---- what can be wrong ----
 
-static Lockstep__V1__Device *src(struct scene *s, unsigned i) { return s->describe[0]->device[i]; }
-static Lockstep__V1__Device *dst(struct scene *s, unsigned i) { return s->describe[1]->device[i]; }
+static Lockstep__V1__Device *src(struct scene *s, unsigned i)
+{
+	return s->describe[0]->device[i];
+}
+static Lockstep__V1__Device *dst(struct scene *s, unsigned i)
+{
+	return s->describe[1]->device[i];
+}
 
 static void problem(Lockstep__V1__Device *d, const char *reason)
 {
@@ -137,29 +143,101 @@ static void problem(Lockstep__V1__Device *d, const char *reason)
 	ls_msg_set(&d->problem->message, "found so");
 }
 
-static void source_down(struct scene *s) { ls_msg_free(s->hello[0]); s->hello[0] = NULL; }
-static void dest_down(struct scene *s) { ls_msg_free(s->describe[1]); s->describe[1] = NULL; }
-static void newer_protocol(struct scene *s) { s->hello[1]->protocol_min = s->hello[1]->protocol_max = 2; }
-static void vm_busy(struct scene *s) { s->busy = "m7"; }
-static void same_host(struct scene *s) { ls_msg_set(&s->spec->destination, "A"); }
-static void same_ledger(struct scene *s) { ls_msg_set(&s->hello[1]->ledger_id, "ledger-a"); }
-static void no_source_vmm(struct scene *s) { s->describe[0]->vmm[0]->connected = false; }
-static void source_waits(struct scene *s) { s->describe[0]->vmm[0]->incoming = true; }
-static void no_dest_vmm(struct scene *s) { ls_msg_set(&s->describe[1]->vmm[0]->vm, "other"); }
-static void dest_runs(struct scene *s) { s->describe[1]->vmm[0]->incoming = false; }
-static void other_ram(struct scene *s) { s->describe[1]->vmm[0]->ram_bytes = 1 << 29; }
-static void no_adapter(struct scene *s) { ls_msg_set(&s->describe[0]->vmm[0]->adapter, "none"); }
-static void no_such_vm(struct scene *s) { for (unsigned i = 0; i < DEVICES; i++) ls_msg_set(&src(s, i)->vm, "vm2"); }
-static void fewer(struct scene *s) { ls_msg_set(&dst(s, 2)->vm, "vm2"); }
-static void other_slot(struct scene *s) { ls_msg_set(&dst(s, 1)->slot, "s9"); }
-static void absent(struct scene *s) { problem(src(s, 1), "DEVICE_ABSENT"); }
-static void busy_dest(struct scene *s) { problem(dst(s, 1), "DEVICE_BUSY"); }
-static void v1_only(struct scene *s) { problem(src(s, 1), "V1_ONLY"); }
-static void not_migratable(struct scene *s) { problem(dst(s, 1), "NOT_MIGRATABLE"); }
-static void wrong_state(struct scene *s) { problem(src(s, 1), "BAD_STATE"); }
-static void stopped(struct scene *s) { src(s, 1)->state = LS_STATE_STOP_COPY; }
-static void broken(struct scene *s) { problem(src(s, 1), "RESOURCE"); }
-static void other_type(struct scene *s) { ls_msg_set(&dst(s, 1)->type, "toy-small"); }
+static void source_down(struct scene *s)
+{
+	ls_msg_free(s->hello[0]);
+	s->hello[0] = NULL;
+}
+static void dest_down(struct scene *s)
+{
+	ls_msg_free(s->describe[1]);
+	s->describe[1] = NULL;
+}
+static void newer_protocol(struct scene *s)
+{
+	s->hello[1]->protocol_min = s->hello[1]->protocol_max = 2;
+}
+static void vm_busy(struct scene *s)
+{
+	s->busy = "m7";
+}
+static void same_host(struct scene *s)
+{
+	ls_msg_set(&s->spec->destination, "A");
+}
+static void same_ledger(struct scene *s)
+{
+	ls_msg_set(&s->hello[1]->ledger_id, "ledger-a");
+}
+static void no_source_vmm(struct scene *s)
+{
+	s->describe[0]->vmm[0]->connected = false;
+}
+static void source_waits(struct scene *s)
+{
+	s->describe[0]->vmm[0]->incoming = true;
+}
+static void no_dest_vmm(struct scene *s)
+{
+	ls_msg_set(&s->describe[1]->vmm[0]->vm, "other");
+}
+static void dest_runs(struct scene *s)
+{
+	s->describe[1]->vmm[0]->incoming = false;
+}
+static void other_ram(struct scene *s)
+{
+	s->describe[1]->vmm[0]->ram_bytes = 1 << 29;
+}
+static void no_adapter(struct scene *s)
+{
+	ls_msg_set(&s->describe[0]->vmm[0]->adapter, "none");
+}
+static void no_such_vm(struct scene *s)
+{
+	for (unsigned i = 0; i < DEVICES; i++)
+		ls_msg_set(&src(s, i)->vm, "vm2");
+}
+static void fewer(struct scene *s)
+{
+	ls_msg_set(&dst(s, 2)->vm, "vm2");
+}
+static void other_slot(struct scene *s)
+{
+	ls_msg_set(&dst(s, 1)->slot, "s9");
+}
+static void absent(struct scene *s)
+{
+	problem(src(s, 1), "DEVICE_ABSENT");
+}
+static void busy_dest(struct scene *s)
+{
+	problem(dst(s, 1), "DEVICE_BUSY");
+}
+static void v1_only(struct scene *s)
+{
+	problem(src(s, 1), "V1_ONLY");
+}
+static void not_migratable(struct scene *s)
+{
+	problem(dst(s, 1), "NOT_MIGRATABLE");
+}
+static void wrong_state(struct scene *s)
+{
+	problem(src(s, 1), "BAD_STATE");
+}
+static void stopped(struct scene *s)
+{
+	src(s, 1)->state = LS_STATE_STOP_COPY;
+}
+static void broken(struct scene *s)
+{
+	problem(src(s, 1), "RESOURCE");
+}
+static void other_type(struct scene *s)
+{
+	ls_msg_set(&dst(s, 1)->type, "toy-small");
+}
 static void incompatible(struct scene *s)
 {
 	s->verdict[1]->verdict = LOCKSTEP__V1__CHECK_VERSION_RESPONSE__VERDICT__INCOMPATIBLE;
@@ -175,16 +253,50 @@ static void version_absent_here(struct scene *s)
 	ls_msg_free(s->verdict[1]);
 	s->verdict[1] = NULL;
 }
-static void version_unanswered(struct scene *s) { ls_msg_free(s->verdict[1]); s->verdict[1] = NULL; }
-static void no_versions(struct scene *s) { version_absent_here(s); ls_msg_set(&dst(s, 1)->version, ""); }
-static void other_driver(struct scene *s) { no_versions(s); ls_msg_set(&dst(s, 1)->driver, "tin"); }
-static void no_stop_copy(struct scene *s) { dst(s, 1)->flags = 2; }
-static void precopy_here_only(struct scene *s) { dst(s, 1)->flags = 3; }
-static void two_without_p2p(struct scene *s) { src(s, 0)->flags = 1; dst(s, 1)->flags = 5; }
-static void too_large(struct scene *s) { src(s, 1)->size = 1 << 25; }
-static void size_unknown(struct scene *s) { src(s, 1)->size_known = false; }
-static void numa_unknown(struct scene *s) { dst(s, 1)->numa_node = -1; }
-static void deadline_unknown(struct scene *s) { s->spec->deadline_ms = 100; }
+static void version_unanswered(struct scene *s)
+{
+	ls_msg_free(s->verdict[1]);
+	s->verdict[1] = NULL;
+}
+static void no_versions(struct scene *s)
+{
+	version_absent_here(s);
+	ls_msg_set(&dst(s, 1)->version, "");
+}
+static void other_driver(struct scene *s)
+{
+	no_versions(s);
+	ls_msg_set(&dst(s, 1)->driver, "tin");
+}
+static void no_stop_copy(struct scene *s)
+{
+	dst(s, 1)->flags = 2;
+}
+static void precopy_here_only(struct scene *s)
+{
+	dst(s, 1)->flags = 3;
+}
+static void two_without_p2p(struct scene *s)
+{
+	src(s, 0)->flags = 1;
+	dst(s, 1)->flags = 5;
+}
+static void too_large(struct scene *s)
+{
+	src(s, 1)->size = 1 << 25;
+}
+static void size_unknown(struct scene *s)
+{
+	src(s, 1)->size_known = false;
+}
+static void numa_unknown(struct scene *s)
+{
+	dst(s, 1)->numa_node = -1;
+}
+static void deadline_unknown(struct scene *s)
+{
+	s->spec->deadline_ms = 100;
+}
 
 static const struct {
 	const char *name;

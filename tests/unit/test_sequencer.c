@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sequencer in the world of seq_world.h: the good run, every run that differs from it in one or two places, and long
+// The sequencer in the world of seq_world.h: the good run, every run that differs in one or two places, and long
 // random ones with many faults.
 #include <setjmp.h>
 #include <stdarg.h>

@@ -102,7 +102,8 @@ static void wait_for(struct fixture *f, unsigned n)
 
 static void append(struct fixture *f, const char *id, const char *text, const char *vm, const char *summary, bool close)
 {
-	struct ls_store_append a = {.id = id, .bytes = text, .len = strlen(text), .vm = vm, .created_ms = 1, .close = close};
+	struct ls_store_append a = {
+		.id = id, .bytes = text, .len = strlen(text), .vm = vm, .created_ms = 1, .close = close};
 
 	if (summary) {
 		a.summary = summary;
