@@ -1,20 +1,10 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The whole of lockstep on this machine: two simulated hosts, an agent on each, the coordinator, test VMMs.
-
-As a module: class Stack. As a program, for demonstrations:
-    stack.py up DIR     starts everything in DIR with a VM on host-a, writes DIR/env (shell variables), says "ready",
-                        stops everything at the end of stdin, SIGTERM or SIGINT
-"""
+"""The whole of lockstep on this machine: two simulated hosts, an agent on each, the coordinator, test VMMs."""
 import json
-import os
-import signal
 import subprocess
 import sys
-import threading
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from processes import LIMIT, Folder, Process, binary, free_port  # noqa: E402
+from processes import LIMIT, Folder, Process, binary, free_port
 
 VM = "vm1"
 # One of each type and one more of the full type.
@@ -39,6 +29,7 @@ class Host:
         self.stream_as_told = self.stream      # a test may put a proxy in between
         self.folder = stack.folder
         self.extra_agent_config = ""
+        self.arc_timeout_ms = None
         self.agent_env, self.vmm_env = {}, {}
         self.simhost = self.agent = self.vmm = None
 
@@ -78,6 +69,8 @@ class Host:
     def agent_config(self):
         text = (f"[agent]\nhost = {self.name}\nlisten = {self.listen}\nstream = {self.stream}\n"
                 f"vmm = {self.path('vmm')}\nledger = {self.path('ledger.db')}\n")
+        if self.arc_timeout_ms:
+            text += f"arc_timeout_ms = {self.arc_timeout_ms}\n"
         for i, name in enumerate(self.devices):
             text += (f"[device {name}]\nvm = {VM}\nprovider = sim\npath = {self.path('hw')}#{name}\n"
                      f"slot = {self.slots[i]}\n")
@@ -244,27 +237,3 @@ class Stack:
         return [line for process in self.processes for line in process.err
                 if "ERROR: AddressSanitizer" in line or "runtime error:" in line or "ERROR: LeakSanitizer" in line or
                 "WARNING: ThreadSanitizer" in line]
-
-
-def up(directory):
-    os.makedirs(directory, exist_ok=True)
-    folder = Folder()
-    folder.path, folder.keep = directory, True
-    end = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: end.set())
-    with Stack(folder=folder) as stack:
-        stack.boot()
-        folder.write("env", f"COORDINATOR={stack.address}\nVM={VM}\nSOURCE={stack.a.name}\n"
-                     f"DESTINATION={stack.b.name}\nTESTVMM={binary('lockstep-testvmm')}\n"
-                     f"CTL={binary('lockstepctl')}\nSOURCE_VMM={stack.a.path('control')}\n"
-                     f"DESTINATION_VMM={stack.b.path('control')}\n")
-        print("ready", flush=True)
-        threading.Thread(target=lambda: (sys.stdin.read(), end.set()), daemon=True).start()
-        end.wait()
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1] != "up":
-        sys.exit(__doc__)
-    up(sys.argv[2])

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from moves import M, assert_moved, assert_returned, assert_whole, explain
+from moves import M, assert_in_order, assert_moved, assert_returned, assert_whole, explain
 from processes import has_controls, sanitizer
 from stack import Stack
 
@@ -76,6 +76,8 @@ def test_the_quiesce_barrier_left_out():
             assert migration.phase == M.PHASE_DONE, explain(migration)
             report = stack.b.verify()
             seen += any(pair["first_missing"] for pair in report["pairs"])
+            with pytest.raises(AssertionError):
+                assert_in_order(migration)  # the timestamps show it too
         assert seen == MOVES
 
 

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever fails before the source consents, the VM runs on at the source, whole, and can move later."""
+import json
+import signal
+
 import pytest
 
+import order
 from moves import M, assert_moved, assert_returned, assert_whole, explain
 from stack import Stack
 
@@ -114,6 +118,61 @@ def test_the_destination_agent_vanishes_while_the_vm_still_runs():
         assert migration.source_word == "RETURNED", explain(migration)
         assert_whole(stack.a.verify())
         assert not any(line.startswith("vmm.paused") for line in stack.a.vmm.out)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_the_destination_agent_dies_or_freezes_in_the_blackout(number):
+    with Stack() as stack:
+        stack.boot()
+        spec = stack.spec(hold=[M.GATE_STOPPED], deadline_ms=3000)
+        stack.begin(spec)
+        stack.until(spec, lambda m: m.waiting_at == M.GATE_STOPPED)
+        stack.b.agent.popen.send_signal(number)
+        migration = stack.until(spec, lambda m: m.source_word == "RETURNED")
+        assert migration.source_word == "RETURNED", explain(migration)
+        stack.a.wait("running")
+        assert_whole(stack.a.verify())
+        stack.b.agent.kill()
+
+
+def test_the_source_vmm_dies_before_the_pause():
+    """Nobody is left to return the VM to; both hosts are free for a new one."""
+    with Stack() as stack:
+        stack.boot()
+        spec = stack.spec(hold=[M.GATE_BEFORE_PAUSE])
+        stack.begin(spec)
+        stack.until(spec, lambda m: m.waiting_at == M.GATE_BEFORE_PAUSE)
+        stack.a.vmm.kill()
+        migration = stack.finish(spec)
+        assert migration.phase in (M.PHASE_RETURNED, M.PHASE_OPERATOR), explain(migration)
+        assert migration.error.reason == "VMM_FAILED", explain(migration)
+        if migration.phase == M.PHASE_RETURNED:
+            for name in stack.a.devices:
+                stack.a.debug(name, "wait-closed")
+            stack.a.start_vmm(peer=stack.b.ram)
+            moves_after_all(stack)
+
+
+def test_an_arc_that_hangs_is_reported_by_device_and_the_others_stay_quiesced():
+    with Stack() as stack:
+        for host in (stack.a, stack.b):
+            host.agent.stop()
+            host.arc_timeout_ms = 1000
+            host.start_agent()
+        stack.boot()
+        stack.a.debug("a2", "stick PRE_COPY_P2P STOP_COPY")
+        spec = stack.spec()
+        stack.begin(spec)
+        stack.a.debug("a2", "wait-stuck")
+        migration = stack.finish(spec)
+        assert migration.phase == M.PHASE_OPERATOR, explain(migration)
+        assert migration.error.reason == "ARC_STUCK" and migration.error.device == "a2", explain(migration)
+        assert json.loads(stack.a.ask("status"))["state"] == "paused", "nothing runs while a device hangs"
+        others = {d.name: d.source_state for d in migration.device if d.name != "a2"}
+        assert set(others.values()) <= order.DEAF | {order.RUNNING_P2P, order.PRE_COPY_P2P}, others
+        stack.a.debug("a2", "release")
+        for host in (stack.a, stack.b):
+            host.agent.kill()  # told to stop they would wait for the operator
 
 
 def test_the_destination_vmm_dies():
