@@ -26,9 +26,11 @@ int tv_ram_init(struct tv_ram *ram, uint64_t size, struct ls_error *err)
 	ram->map = MAP_FAILED;
 	ram->memfd = memfd_create("guest-ram", MFD_CLOEXEC);
 	if (ram->memfd >= 0 && !ftruncate(ram->memfd, (off_t)size))
-		ram->map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, ram->memfd, 0);
+		ram->map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ram->memfd, 0);
 	ram->shadow = malloc(size);
-	if (ram->map == MAP_FAILED || !ram->shadow)
+	ram->sent_digest = XXH3_createState();
+	ram->received_digest = XXH3_createState();
+	if (ram->map == MAP_FAILED || !ram->shadow || !ram->sent_digest || !ram->received_digest)
 		return ls_fail(err, LS_E_RESOURCE, errno, "cannot make %llu bytes of guest RAM",
 			       (unsigned long long)size);
 	return 0;
@@ -43,6 +45,8 @@ void tv_ram_free(struct tv_ram *ram)
 	if (ram->memfd > 0)
 		close(ram->memfd);
 	free(ram->shadow);
+	XXH3_freeState(ram->sent_digest);
+	XXH3_freeState(ram->received_digest);
 }
 
 // The VM goes on writing meanwhile: a page may be torn, and differs from its copy then, and is sent again.
@@ -65,6 +69,8 @@ static int send_run(struct tv_ram *ram, uint64_t at, uint64_t len)
 	uint64_t head[2] = { at, len };
 	int r = tv_send_all(ram->out, head, sizeof(head));
 
+	XXH3_64bits_update(ram->sent_digest, head, sizeof(head));
+	XXH3_64bits_update(ram->sent_digest, ram->shadow + at, len);
 	return r ? r : tv_send_all(ram->out, ram->shadow + at, len);
 }
 
@@ -109,6 +115,7 @@ static void *send_main(void *arg)
 	uint64_t size = ram->size;
 	int r;
 
+	XXH3_64bits_reset(ram->sent_digest);
 	r = tv_connect(ram->out, ram->peer, TIMEOUT_MS);
 	if (!r)
 		r = tv_send_all(ram->out, MAGIC, 8);
@@ -141,7 +148,7 @@ int tv_ram_send_begin(struct tv_ram *ram, const char *peer, struct ls_error *err
 
 static int finish(struct tv_ram *ram)
 {
-	uint64_t tail[2] = { XXH3_64bits(ram->shadow, ram->size), 0 };
+	uint64_t tail[2] = { XXH3_64bits_digest(ram->sent_digest), 0 };
 	char answer = 0;
 	int r = tv_send_all(ram->out, tail, sizeof(tail));
 
@@ -192,12 +199,15 @@ static int receive_record(struct tv_ram *ram, bool *end)
 		return r;
 	if (!head[1]) {
 		*end = true;
-		return head[0] == XXH3_64bits(ram->map, ram->size) ? 0 : -EBADMSG;
+		return head[0] == XXH3_64bits_digest(ram->received_digest) ? 0 : -EBADMSG;
 	}
 	if (head[1] > RUN_MAX || head[0] > ram->size || head[1] > ram->size - head[0])
 		return -EMSGSIZE;
 	ram->used = true;
-	return tv_receive_all(ram->in, ram->map + head[0], head[1]);
+	r = tv_receive_all(ram->in, ram->map + head[0], head[1]);
+	XXH3_64bits_update(ram->received_digest, head, sizeof(head));
+	XXH3_64bits_update(ram->received_digest, ram->map + head[0], head[1]);
+	return r;
 }
 
 static int receive_session(struct tv_ram *ram)
@@ -213,6 +223,7 @@ static int receive_session(struct tv_ram *ram)
 		r = -EMSGSIZE;
 	if (!r && ram->used)
 		memset(ram->map, 0, ram->size);
+	XXH3_64bits_reset(ram->received_digest);
 	while (!r && !end)
 		r = receive_record(ram, &end);
 	return r;

@@ -2,7 +2,7 @@
 // Guest RAM and its way to the other host: a TCP connection of the VMMs' own. All of it is sent once while the VM
 // runs, and what differs from that copy after its devices have stopped.
 //
-//   "TVRAM001" size | (offset, length, bytes)* | (digest, 0)      and back: one byte, 'k'
+//   "TVRAM001" size | (offset, length, bytes)* | (digest of those, 0)      and back: one byte, 'k'
 #ifndef TV_RAM_H
 #define TV_RAM_H
 
@@ -20,6 +20,7 @@ struct tv_ram {
 	uint64_t size;
 
 	uint8_t *shadow;        // source: what has been sent
+	struct XXH3_state_s *sent_digest, *received_digest; // of all records of the session
 	char peer[128];
 	int out, in;            // sockets, -1: none
 	bool sending, receiving; // a thread is there to be joined
