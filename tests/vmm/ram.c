@@ -122,7 +122,7 @@ static void *send_main(void *arg)
 	if (!r)
 		r = tv_send_all(ram->out, &size, sizeof(size));
 	if (!r)
-		r = send_pages(ram, true, &ram->sent_before);
+		r = send_pages(ram, true, &ram->first_pass);
 	if (r)
 		ls_fail(&ram->send_error, LS_E_STREAM_BROKEN, -r, "cannot send RAM to %s", ram->peer);
 	return NULL;
@@ -165,6 +165,7 @@ int tv_ram_send_rest(struct tv_ram *ram, struct ls_error *err)
 		return ls_fail(err, LS_E_VMM_FAILED, ENOTCONN, "RAM was not sent before: no peer is configured");
 	pthread_join(ram->sender, NULL);
 	ram->sending = false;
+	ram->sent_before = ram->first_pass;
 	if (ram->send_error.reason != LS_E_NONE) {
 		if (err)
 			*err = ram->send_error;

@@ -25,7 +25,8 @@ struct tv_ram {
 	int out, in;            // sockets, -1: none
 	bool sending, receiving; // a thread is there to be joined
 	pthread_t sender, receiver;
-	struct ls_error send_error;
+	struct ls_error send_error; // the sender thread's, as long as there is one; so is:
+	uint64_t first_pass;
 	uint64_t sent_before, sent_after; // bytes, of the last move
 	bool used;              // destination: not all zeros any more
 	_Atomic bool complete;  // destination: all there, digest agreed
