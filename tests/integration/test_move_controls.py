@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Safety switched off on purpose, one switch at a time: each time it must be noticed, and with none switched off there is
-no alarm. The latency of arcs and the rate of writes make it certain."""
+"""Safety switched off on purpose, one switch at a time: each time it must be noticed, and with none switched
+off there is no alarm. The latency of arcs and the rate of writes make it certain."""
 import os
 
 import pytest
@@ -67,7 +67,7 @@ def test_final_ram_sent_before_the_devices_stop():
 
 def test_the_quiesce_barrier_left_out():
     with with_control("skip-quiesce-barrier") as stack:
-        # Devices of one host take different times, as they do: the barrier is what makes the fast wait for the slow.
+        # Devices of one host take different times: the barrier is what makes the fast wait for the slow.
         for i, name in enumerate(stack.a.devices):
             for arc in ("RUNNING RUNNING_P2P", "PRE_COPY PRE_COPY_P2P", "RUNNING STOP"):
                 stack.a.debug(name, f"latency {arc} {10 + 40 * i}")
