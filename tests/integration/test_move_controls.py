@@ -84,7 +84,8 @@ def test_the_quiesce_barrier_left_out():
 @pytest.mark.parametrize("control", ["bend-stream-byte", "cut-stream"])
 def test_a_damaged_stream_never_starts_at_the_destination(control):
     # A driver with digests of its own refuses a bent image before the stream's digest is compared.
-    reasons = {"bend-stream-byte": ("LOAD_FAILED", "DIGEST_MISMATCH"), "cut-stream": ("STREAM_BROKEN", "DIGEST_MISMATCH")}[control]
+    reasons = {"bend-stream-byte": ("LOAD_FAILED", "DIGEST_MISMATCH"),
+               "cut-stream": ("STREAM_BROKEN", "DIGEST_MISMATCH")}[control]
     with with_control(control) as stack:
         for migration in fresh_moves(stack):
             assert_returned(migration)
