@@ -14,6 +14,7 @@
  * States are names or numbers.
  */
 #include <linux/debugfs.h>
+#include <linux/hrtimer.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
@@ -29,12 +30,15 @@ static const char * const state_names[LSV_STATES] = {
 
 static struct dentry *root;
 
+/* By the clock that tests read: jiffies may catch up on lost ticks and cut a sleep short. */
 static void arc_sleep(u32 ms)
 {
-	unsigned long left = msecs_to_jiffies(ms);
+	ktime_t end = ktime_add_ms(ktime_get(), ms);
 
-	while (left && !fatal_signal_pending(current))
-		left = schedule_timeout_killable(left);
+	while (ktime_before(ktime_get(), end) && !fatal_signal_pending(current)) {
+		set_current_state(TASK_KILLABLE);
+		schedule_hrtimeout(&end, HRTIMER_MODE_ABS);
+	}
 }
 
 int lsv_dbg_arc(struct lsv_vf *vf, u32 cur, u32 next, bool *ret_to_error)

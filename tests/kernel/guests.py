@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stack of tests/integration with emulated hosts: a real kernel, our driver, agent and VMM inside each guest; the
 coordinator and the tests outside. Same interface, so the same tests run on both."""
+import errno
 import json
 import os
 import shlex
@@ -159,6 +160,7 @@ class GuestHost(Host):
                  "save-rate": ("save_rate", words[1:]), "load-rate": ("load_rate", words[1:])}
         file, text = files[words[0]]
         path = f"/sys/kernel/debug/lockstep_vdev/{self.uuid(device)}/{file}" if file else f"{self.sysfs(device)}/lockstep/rate"
+        text = [str(getattr(errno, word, word)) for word in text]
         # Arcs that a type does not have cannot be slowed down.
         return self.shell.run(f"echo {' '.join(text)} >{path}", check=words[0] != "latency")
 
