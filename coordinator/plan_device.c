@@ -169,16 +169,13 @@ static void check_notes(const struct ls_plan_input *in, const struct ls_pair *pa
 		    s->dirty_tracking ? "the device logs its DMA: RAM can be moved before the pause"
 				      : "not offered: the RAM mover must assume that DMA dirties all mapped memory");
 	row.id = "numa";
-	if (s->numa_node >= 0 && d->numa_node >= 0) {
+	if (s->numa_node >= 0 && d->numa_node >= 0)
 		ls_plan_add(out, row, "node %d at the source, node %d at the destination", s->numa_node, d->numa_node);
-	} else {
-		row.result = ROW_WARN;
-		row.remedy = "none needed: its thread may run on any node, perhaps a slower one";
-		ls_plan_add(out, row, "node unknown at %s",
+	else
+		ls_plan_add(out, row, "node unknown at %s: its thread may run on any",
 			    s->numa_node >= 0	? "the destination"
 			    : d->numa_node >= 0 ? "the source"
 						: "both hosts");
-	}
 }
 
 static void check_pairing(const struct ls_plan_input *in, const struct ls_pair *pair, Lockstep__V1__DryRunResponse *out)

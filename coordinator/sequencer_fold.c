@@ -167,6 +167,17 @@ static const char *host_of(const struct ls_seq *q, enum ls_seq_side side)
 	return side == LS_SEQ_SOURCE ? q->view->spec->source : q->view->spec->destination;
 }
 
+// What a side sees when the other one fails: no cause by itself.
+static bool only_consequence(const Lockstep__V1__ErrorDetail *e)
+{
+	static const char *const reason[] = {"STREAM_BROKEN", "PEER_ABORTED", "UNAVAILABLE"};
+
+	for (size_t i = 0; i < sizeof(reason) / sizeof(reason[0]); i++)
+		if (strcmp(e->reason, reason[i]) == 0)
+			return true;
+	return false;
+}
+
 static void fold_error(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__ErrorDetail *e)
 {
 	Lockstep__V1__DeviceProgress *d;
@@ -180,10 +191,14 @@ static void fold_error(struct ls_seq *q, enum ls_seq_side side, const Lockstep__
 	d = e->device[0] ? device_of(q, side, e->device) : NULL;
 	if (d && !d->error)
 		d->error = ls_msg_clone(copy);
-	if (!q->view->error)
-		q->view->error = copy;
-	else
+	// The first cause wins; but news of a failure may overtake the failure's own.
+	if (q->view->error && (!only_consequence(q->view->error) || only_consequence(copy) ||
+			       strcmp(q->view->error->host, copy->host) == 0)) {
 		ls_msg_free(copy);
+		return;
+	}
+	ls_msg_free(q->view->error);
+	q->view->error = copy;
 }
 
 static void fold_step(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__StepTime *t)

@@ -78,7 +78,9 @@ const char *ctl_ms(double ms, char buf[16]);	      // "12.3 ms"
 const char *ctl_time(uint64_t unix_ms, char buf[24]); // local, "2026-01-31 12:00:00"
 
 const char *ctl_phase(Lockstep__V1__Phase phase); // "blackout"
-void ctl_print_checks(Lockstep__V1__Check **check, size_t n, bool all);
+// FAIL and WARN rows in full. PASS rows: not at all, one line for each id, or in full.
+enum ctl_passes { CTL_PASSES_NONE, CTL_PASSES_SUM, CTL_PASSES_ALL };
+void ctl_print_checks(Lockstep__V1__Check **check, size_t n, enum ctl_passes passes);
 void ctl_print_schedule(const Lockstep__V1__Schedule *schedule, const char *source, const char *dest);
 void ctl_print_estimate(const Lockstep__V1__Estimate *e);
 void ctl_print_problem(const Lockstep__V1__ErrorDetail *e); // one wrapped paragraph

@@ -35,35 +35,6 @@ int ctl_exit_code(const Lockstep__V1__Migration *m)
 	}
 }
 
-void ctl_print_checks(Lockstep__V1__Check **check, size_t n, bool all)
-{
-	static const char *const word[] = {"PASS", "WARN", "FAIL"};
-	int id_width = 0, device_width = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		int a = (int)strlen(check[i]->id), b = (int)strlen(check[i]->device);
-
-		if (!all && check[i]->result == LOCKSTEP__V1__CHECK__RESULT__PASS)
-			continue;
-		id_width = a > id_width ? a : id_width;
-		device_width = b > device_width ? b : device_width;
-	}
-	if (device_width > 24)
-		device_width = 24;
-	for (size_t i = 0; i < n; i++) {
-		const Lockstep__V1__Check *c = check[i];
-		char label[160];
-
-		if (!all && c->result == LOCKSTEP__V1__CHECK__RESULT__PASS)
-			continue;
-		snprintf(label, sizeof(label), "%s  %-*s  %-*s  ", (unsigned)c->result < 3 ? word[c->result] : "?",
-			 id_width, c->id, device_width, c->device[0] ? c->device : "-");
-		ctl_wrap(CTL_INDENT, label, c->seen);
-		if (c->remedy[0])
-			ctl_wrap(CTL_INDENT + 6, "remedy: ", c->remedy);
-	}
-}
-
 static void print_track(const struct ls_schedule *s, const struct ls_track *t, bool dest, const char *title)
 {
 	struct ctl_table table = {.right = {true}};
@@ -235,7 +206,7 @@ void ctl_print_report(const Lockstep__V1__Migration *m)
 		print_steps(m, &s, m->spec->destination, true);
 		print_devices(m);
 	} else {
-		ctl_print_checks(m->check, m->n_check, false);
+		ctl_print_checks(m->check, m->n_check, CTL_PASSES_NONE);
 	}
 	if (m->blackout && m->blackout->total_ms > 0)
 		print_blackout(m->blackout);

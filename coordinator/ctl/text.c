@@ -30,6 +30,15 @@ void ctl_row(struct ctl_table *t, const char *fmt, ...)
 	free(line);
 }
 
+// Where to cut a word of n characters that must not be longer than `most`: behind the last separator, if there is one.
+static unsigned cut(const char *word, unsigned most)
+{
+	for (unsigned i = most; i > most / 2; i--)
+		if (strchr("/:,=-", word[i - 1]))
+			return i;
+	return most;
+}
+
 // Prints words until the line is full, then goes on at `indent`. `at`: the column that has been reached.
 static void wrapped(const char *text, unsigned at, unsigned indent)
 {
@@ -46,8 +55,8 @@ static void wrapped(const char *text, unsigned at, unsigned indent)
 		if (!first)
 			at += (unsigned)printf(" ");
 		// A word longer than a line is cut into lines.
-		while (n > CTL_WIDTH - at && CTL_WIDTH > indent + 8) {
-			unsigned piece = CTL_WIDTH - at;
+		while (at < CTL_WIDTH && n > CTL_WIDTH - at && CTL_WIDTH > indent + 8) {
+			unsigned piece = cut(text, CTL_WIDTH - at);
 
 			printf("%.*s\n%*s", (int)piece, text, (int)indent, "");
 			text += piece;
@@ -67,6 +76,11 @@ void ctl_wrap(unsigned indent, const char *label, const char *text)
 {
 	unsigned at = (unsigned)printf("%*s%s", (int)indent, "", label);
 
+	// A label that leaves no room has a line of its own.
+	if (at > CTL_WIDTH / 2) {
+		at = indent + 6;
+		printf("\n%*s", (int)at, "");
+	}
 	wrapped(text, at, at);
 }
 

@@ -274,6 +274,32 @@ def test_every_devices_error_is_kept_when_the_destination_refuses_the_image(c):
     assert [d.error.reason for d in end.device] == ["", "LOAD_FAILED"]
 
 
+@pytest.mark.parametrize("early, late, wins", [
+    ("STREAM_BROKEN", "VMM_FAILED", "VMM_FAILED"), ("PEER_ABORTED", "ARC_FAILED", "ARC_FAILED"),
+    ("STREAM_BROKEN", "PEER_ABORTED", "STREAM_BROKEN"), ("LOAD_FAILED", "VMM_FAILED", "LOAD_FAILED")])
+def test_a_consequence_at_one_side_gives_way_to_the_other_sides_cause(c, early, late, wins):
+    c.start_move(hold=[STOPPED])
+    c.until(lambda v: v.waiting_at == STOPPED)
+    c.pair.b.tell(error=m.ErrorDetail(reason=early, message="first to be heard"))
+    c.until(lambda v: v.error.reason == early)
+    c.pair.a.tell(error=m.ErrorDetail(reason=late, message="second to be heard"))
+    c.pair.a.unwind()
+    end = c.end()
+    assert end.error.reason == wins and end.error.host == ("host-a" if wins == late else "host-b")
+    c.kill()
+    c.start()
+    assert c.get().error == end.error
+
+
+def test_a_specific_cause_stays_when_its_own_host_reports_more(c):
+    c.start_move(hold=[STOPPED])
+    c.until(lambda v: v.waiting_at == STOPPED)
+    c.pair.a.tell(error=m.ErrorDetail(reason="STREAM_BROKEN", message="cut"))
+    c.pair.a.tell(error=m.ErrorDetail(reason="RESET_FAILED", message="while it unwinds"))
+    c.pair.a.unwind()
+    assert c.end().error.reason == "STREAM_BROKEN"
+
+
 def test_a_refused_plan_touches_nothing(c):
     c.pair.b.devices = []
     c.start_move()

@@ -52,7 +52,9 @@ a1 cannot migrate
 def test_a_dry_run_prints_checks_schedules_and_estimate(c):
     text = ok(c, "dry-run", *MOVE)
     assert text.startswith("Dry run: vm1, host-a -> host-b. Nothing is touched.\n\nChecks\n")
-    assert "  PASS  pair.version     a0  toy-1 accepted by toy/version\n" in text
+    assert "  PASS  pair.version     2 devices: toy-1 accepted by toy/version\n" in text
+    assert "  PASS  host.reachable   2 hosts\n" in text
+    assert text.count("PASS") == len(set(re.findall(r"PASS  (\S+)", text)))
     assert """\
      5  pause the VM
      6  all -> RUNNING_P2P
@@ -81,6 +83,29 @@ def test_an_infeasible_dry_run_names_each_blocker_and_its_remedy(c):
     assert text.endswith("NOT FEASIBLE: 2 blockers, 0 warnings; nothing was touched\n")
     assert ok(c, "migrate", *MOVE, "--id", "m1", code=3).endswith(
         "REFUSED: not feasible, nothing was touched; vm1 runs at host-a\n")
+
+
+def test_a_verbose_dry_run_lists_what_is_well_device_by_device(c):
+    text = ok(c, "dry-run", *MOVE, "--verbose")
+    for name in ("a0", "a1"):
+        assert f"  PASS  pair.version     {name}  toy-1 accepted by toy/version\n" in text
+
+
+def test_four_devices_without_a_finding_fit_one_page_of_checks(c):
+    for agent, letter in ((c.pair.a, "a"), (c.pair.b, "b")):
+        agent.devices = [device(f"{letter}{i}", f"s{i}", numa_node=-1) for i in range(4)]
+    text = ok(c, "dry-run", *MOVE)
+    assert text[:text.index("Schedule at the source")].count("\n") < 30 and "0 warnings" in text
+    assert "4 devices: node unknown at both hosts" in text
+
+
+def test_a_long_path_is_cut_behind_a_slash(c):
+    path = "/sys/bus/pci/devices/0000:3b:00.1/mdev_supported_types/toy-full/devices/11111111-2222-3333-4444-555555555555"
+    c.pair.b.devices[1].problem.CopyFrom(m.ErrorDetail(reason="DEVICE_BUSY", message=f"held: {path}", errno_value=16))
+    text = ok(c, "dry-run", *MOVE, code=3)
+    row = text[text.index("held:"):text.index("(EBUSY)")]
+    assert re.sub(r"\s+", "", row) == f"held:{path}"
+    assert all(line.endswith(("/", ":", "-")) for line in row.splitlines()[:-1]), row
 
 
 def test_a_move_ends_with_times_blackout_and_verdict(c):

@@ -289,11 +289,7 @@ static void size_unknown(struct scene *s)
 {
 	src(s, 1)->size_known = false;
 }
-static void numa_unknown(struct scene *s)
-{
-	dst(s, 1)->numa_node = -1;
-}
-static void deadline_unknown(struct scene *s)
+tatic void deadline_unknown(struct scene *s)
 {
 	s->spec->deadline_ms = 100;
 }
@@ -340,7 +336,6 @@ static const struct {
 	{"second of two without P2P", two_without_p2p, "p2p", "a1", FAIL},
 	{"image too large", too_large, "size", "a1", FAIL},
 	{"size unknown", size_unknown, "size", "a1", WARN},
-	{"NUMA node unknown", numa_unknown, "numa", "a1", WARN},
 	{"deadline without estimate", deadline_unknown, "deadline", "", WARN},
 };
 
@@ -378,6 +373,20 @@ static void a_good_pair_has_neither_warning_nor_failure(void **state)
 	assert_int_equal(p->n_source_device, DEVICES);
 	assert_int_equal(p->schedule->n_device, DEVICES);
 	assert_false(p->estimate->known);
+	ls_msg_free(p);
+	scene_free(s);
+}
+
+static void an_unknown_numa_node_is_told_and_is_no_warning(void **state)
+{
+	struct scene *s = scene();
+	Lockstep__V1__DryRunResponse *p;
+
+	dst(s, 1)->numa_node = -1;
+	p = plan(s, NULL);
+	assert_int_equal(find(p, "numa", "a1")->result, PASS);
+	assert_non_null(strstr(find(p, "numa", "a1")->seen, "node unknown at the destination"));
+	assert_string_equal(find(p, "numa", "a1")->remedy, "");
 	ls_msg_free(p);
 	scene_free(s);
 }
@@ -574,6 +583,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_good_pair_has_neither_warning_nor_failure),
 		cmocka_unit_test(each_bad_situation_causes_its_row),
+		cmocka_unit_test(an_unknown_numa_node_is_told_and_is_no_warning),
 		cmocka_unit_test(all_blockers_come_at_once),
 		cmocka_unit_test(one_device_without_p2p_is_feasible),
 		cmocka_unit_test(devices_pair_by_slot_whatever_their_order_and_by_name_without_slots),
