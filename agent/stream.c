@@ -289,6 +289,16 @@ static int send_frame(struct ls_stream *s, const Lockstep__V1__Frame *f, struct 
 	return r;
 }
 
+int ls_stream_send_discard(struct ls_stream *s, struct ls_error *err)
+{
+	Lockstep__V1__Discard discard = LOCKSTEP__V1__DISCARD__INIT;
+	Lockstep__V1__Frame f = LOCKSTEP__V1__FRAME__INIT;
+	f.kind_case = LOCKSTEP__V1__FRAME__KIND_DISCARD;
+	f.discard = &discard;
+	int r = look_back(s, err);
+	return r < 0 ? r : send_frame(s, &f, err);
+}
+
 int ls_stream_send_end(struct ls_stream *s, uint64_t length, const uint8_t *digest, struct ls_error *err)
 {
 	Lockstep__V1__End end = LOCKSTEP__V1__END__INIT;

@@ -28,6 +28,7 @@ void ls_stream_deadline(struct ls_stream *s, uint64_t deadline_ns);
 int ls_stream_send_bytes(struct ls_stream *s, const void *bytes, size_t len, struct ls_error *err); // an encoded frame
 // 1..LS_FRAME_DATA_MAX bytes of device state.
 int ls_stream_send_data(struct ls_stream *s, const void *data, size_t len, struct ls_error *err);
+int ls_stream_send_discard(struct ls_stream *s, struct ls_error *err); // all data so far is void (K5)
 int ls_stream_send_end(struct ls_stream *s, uint64_t length, const uint8_t *digest, struct ls_error *err);
 int ls_stream_send_progress(struct ls_stream *s, uint64_t written, struct ls_error *err);
 int ls_stream_send_loaded(struct ls_stream *s, struct ls_error *err);

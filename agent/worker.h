@@ -5,6 +5,11 @@
 // ADOPT of a device without migration v2 fails (NOT_MIGRATABLE, V1_ONLY) with `caps` filled. ARC asks GET first and
 // sends no SET that K2 forbids (BAD_STATE); RESUMING is left by LOAD or RESET only. A failed ARC, RESET or LOAD leaves
 // stream and device as they are: `state` says where. PRECOPY without dirty counts makes one pass.
+//
+// A guest may reset its device while it is pre-copied (K5). The worker sees it by itself, in PRECOPY (a dead session) or
+// in the next ARC (the device has left the saving states, or hands out a stream that nobody asked for), and starts this
+// device over; the destination's LOAD hears Discard, resets its device and begins anew. Nobody else has to know:
+// `restarts` counts.
 #ifndef LS_AGENT_WORKER_H
 #define LS_AGENT_WORKER_H
 
@@ -57,6 +62,7 @@ struct ls_job_result {
 struct ls_worker_progress {
 	_Atomic uint64_t sent, loaded, initial_left, dirty_left;
 	_Atomic uint32_t rounds;
+	_Atomic uint32_t restarts;  // guest resets that voided what had been sent, since the stream was opened
 	_Atomic int state;          // last known
 	_Atomic uint64_t busy_since_ns; // a kernel call under way since; 0: none (ARC_STUCK)
 };

@@ -144,12 +144,27 @@ static bool opens_session(unsigned flags, int cur, enum ls_state to)
 	return false;
 }
 
-// A session that we still hold, on a device that has left the saving states by itself: its guest reset it (K5).
-static int guest_reset(struct ls_worker *w, struct ls_error *err)
+// Another session's bytes begin: none of the last one's belong to them (K4).
+static void begin_image(struct ls_worker *w)
+{
+	w->stale = w->stale || w->length > 0;
+	w->length = 0;
+	if (w->digest)
+		ls_digest_reset(w->digest);
+}
+
+void ls_worker_start_over(struct ls_worker *w)
 {
 	ls_worker_drop_session(w);
-	return ls_fail(err, LS_E_GUEST_RESET, ENODEV, "the guest reset the device during pre-copy: what was sent"
-		       " is void");
+	begin_image(w);
+	atomic_store(&w->progress.sent, 0);
+	atomic_fetch_add(&w->progress.restarts, 1);
+}
+
+// A session that we still hold, on a device that has left the saving states by itself: its guest reset it.
+static bool guest_reset(const struct ls_worker *w, int cur, enum ls_state to)
+{
+	return w->data_fd >= 0 && ls_state_saving(to) && cur == LS_STATE_RUNNING;
 }
 
 static int may_ask(struct ls_worker *w, int cur, enum ls_state to, struct ls_error *err)
@@ -163,8 +178,6 @@ static int may_ask(struct ls_worker *w, int cur, enum ls_state to, struct ls_err
 		return ls_fail(err, LS_E_BAD_STATE, EIO, "the device is in ERROR: only a reset helps");
 	if (cur == LS_STATE_RESUMING && to != LS_STATE_RESUMING)
 		return ls_fail(err, LS_E_BAD_STATE, EINVAL, "RESUMING is left by a complete load or by a reset");
-	if (w->data_fd >= 0 && ls_state_saving(to) && !ls_state_saving((enum ls_state)cur))
-		return guest_reset(w, err);
 	if (ls_fsm_next(w->caps.flags, cur, to) < 0)
 		return ls_fail(err, LS_E_BAD_STATE, EINVAL, "%s -> %s is not possible for this device", ls_state_name(cur),
 			       ls_state_name((int)to));
@@ -190,9 +203,12 @@ int ls_worker_arc(struct ls_worker *w, enum ls_state to, struct ls_job_result *r
 	int cur = res->from_state, new_fd = -1;
 	snprintf(arc, sizeof(arc), "%s -> %s", cur < 0 ? "?" : ls_state_name(cur), ls_state_name((int)to));
 	int r = may_ask(w, cur, to, err);
+	if (r == 0 && guest_reset(w, cur, to))
+		ls_worker_start_over(w);
 	if (r == 0 && cur != (int)to) {
 		bool session = opens_session(w->caps.flags, cur, to);
-		if (session) {
+		bool saving = w->data_fd >= 0 && ls_state_saving(to); // a guest that resets it now makes it open another
+		if (session || saving) {
 			// Taken now if it could not be before: better no arc than an arc without its stream.
 			r = ls_worker_reserve_fds(w);
 			if (r < 0)
@@ -206,19 +222,14 @@ int ls_worker_arc(struct ls_worker *w, enum ls_state to, struct ls_job_result *r
 				after_failure(w, -r, to, err);
 			else if (session && new_fd < 0)
 				r = ls_fail(err, LS_E_ARC_FAILED, EBADF, "the driver handed out no stream");
-			else if (new_fd >= 0 && w->data_fd >= 0 && ls_state_saving(to)) {
-				close(new_fd);
-				new_fd = -1;
-				r = guest_reset(w, err);
-			}
+			else if (new_fd >= 0 && saving)
+				ls_worker_start_over(w); // between GET and SET
 		}
 		if (r == 0 && (new_fd >= 0 || !holds_session((int)to)))
 			ls_worker_drop_session(w);
 		if (r == 0 && new_fd >= 0) {
 			w->data_fd = new_fd;
-			w->length = 0;
-			if (w->digest)
-				ls_digest_reset(w->digest);
+			begin_image(w);
 		}
 		ls_worker_reserve_fds(w); // for the next one, which tries again by itself
 	}

@@ -42,8 +42,9 @@ struct ls_worker {
 	struct ls_dev_caps caps;
 	int data_fd; // the session's, or -1
 	struct ls_stream *stream;
-	struct ls_digest *digest; // of all data since Open
+	struct ls_digest *digest; // of all data since Open or Discard
 	uint64_t length;          // bytes of it
+	bool stale;               // what was sent is void: Discard goes before whatever is sent next (K5)
 	uint8_t *buf;             // LS_CHUNK, on the device's node
 	int spare[LS_SPARE_FDS];
 };
@@ -55,6 +56,8 @@ int ls_worker_reset(struct ls_worker *w, struct ls_job_result *res);
 void ls_worker_close(struct ls_worker *w);
 int ls_worker_get(struct ls_worker *w); // state, or -1 if GET failed
 void ls_worker_drop_session(struct ls_worker *w);
+// The guest has reset the device while it was being saved: session and all that was sent for it are void (K5).
+void ls_worker_start_over(struct ls_worker *w);
 // SET_STATE between two timestamps. Keeps no fd.
 int ls_worker_set(struct ls_worker *w, enum ls_state to, int *data_fd, struct ls_job_result *res);
 int ls_worker_reserve_fds(struct ls_worker *w);

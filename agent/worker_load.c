@@ -72,6 +72,23 @@ static int compare(struct ls_worker *w, const Lockstep__V1__End *end, struct ls_
 	return 0;
 }
 
+// The source's guest has reset its device: what was written here is void, and RESUMING is left by a reset alone (K4).
+static int start_over(struct ls_worker *w, struct ls_error *err)
+{
+	struct ls_job_result reset = {0}, arc = {.from_state = LS_STATE_RUNNING};
+	int r = ls_worker_reset(w, &reset);
+	if (r < 0) {
+		*err = reset.error;
+		return r;
+	}
+	r = ls_worker_arc(w, LS_STATE_RESUMING, &arc);
+	if (r < 0)
+		*err = arc.error;
+	atomic_store(&w->progress.loaded, 0);
+	atomic_fetch_add(&w->progress.restarts, 1);
+	return r;
+}
+
 // Device data until End, which proves them.
 static int receive(struct ls_worker *w, struct ls_job_result *res)
 {
@@ -86,6 +103,14 @@ static int receive(struct ls_worker *w, struct ls_job_result *res)
 			r = load_piece(w, data, &reported, &res->error);
 			if (r < 0)
 				return r;
+			continue;
+		}
+		if (f->kind_case == LOCKSTEP__V1__FRAME__KIND_DISCARD) {
+			ls_pb_free(&f->base);
+			r = start_over(w, &res->error);
+			if (r < 0)
+				return r;
+			reported = 0;
 			continue;
 		}
 		if (f->kind_case == LOCKSTEP__V1__FRAME__KIND_END)

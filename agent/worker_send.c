@@ -12,6 +12,7 @@
 #include "proto/wire/pb.h"
 
 #define NO_PROGRESS_MS 5 // between rounds that brought nothing
+#define RESTARTS_MAX 16  // of one pre-copy: a guest that resets its device again and again is sent in the pause
 
 // Switches of test builds break one stream at a time: the first to send since the last such stream was closed.
 static _Atomic(struct ls_worker *) broken_worker;
@@ -33,6 +34,7 @@ void ls_worker_drop_stream(struct ls_worker *w)
 	ls_digest_free(w->digest);
 	w->digest = NULL;
 	w->length = 0;
+	w->stale = false;
 }
 
 int ls_worker_new_stream(struct ls_worker *w, struct ls_stream *stream, struct ls_error *err)
@@ -43,6 +45,7 @@ int ls_worker_new_stream(struct ls_worker *w, struct ls_stream *stream, struct l
 	atomic_store(&w->progress.sent, 0);
 	atomic_store(&w->progress.loaded, 0);
 	atomic_store(&w->progress.rounds, 0);
+	atomic_store(&w->progress.restarts, 0);
 	if (w->digest)
 		return 0;
 	ls_worker_drop_stream(w);
@@ -82,6 +85,11 @@ static int need_session(struct ls_worker *w, struct ls_error *err)
 	return 0;
 }
 
+static int guest_reset(struct ls_error *err)
+{
+	return ls_fail(err, LS_E_GUEST_RESET, ENODEV, "the guest reset the device: what was sent is void");
+}
+
 // One piece from the device. As read(2); errors fill *err, -ENOMSG does not.
 static ssize_t read_piece(struct ls_worker *w, uint8_t *buf, struct ls_error *err)
 {
@@ -93,20 +101,28 @@ static ssize_t read_piece(struct ls_worker *w, uint8_t *buf, struct ls_error *er
 	ls_worker_leave(w);
 	if (n >= 0 || n == -ENOMSG)
 		return n;
-	int now = ls_worker_get(w);
-	if (n == -ENODEV && now == LS_STATE_RUNNING) {
-		ls_worker_drop_session(w);
-		return ls_fail(err, LS_E_GUEST_RESET, ENODEV, "the guest reset the device: what was sent is void");
-	}
+	if (ls_worker_get(w) == LS_STATE_RUNNING)
+		return guest_reset(err);
 	return ls_fail(err, LS_E_SAVE_FAILED, (int)-n, "reading the device's state failed after %llu bytes",
 		       (unsigned long long)w->length);
 }
 
+static int say_discard(struct ls_worker *w, struct ls_error *err)
+{
+	int r = w->stale && !ls_control("forget-discard") ? ls_stream_send_discard(w->stream, err) : 0;
+	if (r == 0)
+		w->stale = false;
+	return r;
+}
+
 static int send_piece(struct ls_worker *w, uint8_t *buf, size_t len, struct ls_error *err)
 {
+	int r = say_discard(w, err);
+	if (r < 0)
+		return r;
 	ls_digest_update(w->digest, buf, len);
 	w->length += len;
-	int r = ls_stream_send_data(w->stream, buf, len, err);
+	r = ls_stream_send_data(w->stream, buf, len, err);
 	if (r < 0)
 		return r;
 	atomic_store(&w->progress.sent, w->length);
@@ -123,13 +139,8 @@ static int left_to_send(struct ls_worker *w, uint64_t *initial, uint64_t *dirty,
 	int r = w->provider->precopy_info(w->dev, w->data_fd, initial, dirty);
 	if (r == -ENOTTY)
 		return 1;
-	if (r == -ENODEV || r == -EINVAL) {
-		int now = ls_worker_get(w);
-		if (now == LS_STATE_RUNNING) {
-			ls_worker_drop_session(w);
-			return ls_fail(err, LS_E_GUEST_RESET, ENODEV, "the guest reset the device: what was sent is void");
-		}
-	}
+	if (r < 0 && ls_worker_get(w) == LS_STATE_RUNNING)
+		return guest_reset(err);
 	if (r < 0)
 		return ls_fail(err, LS_E_SAVE_FAILED, -r, "asking how much is left to pre-copy failed");
 	atomic_store(&w->progress.initial_left, *initial);
@@ -163,9 +174,9 @@ static int pause_between_rounds(struct ls_worker *w, struct ls_error *err)
 	return ls_worker_check(w, err);
 }
 
-int ls_worker_precopy(struct ls_worker *w, const struct ls_job *job, struct ls_error *err)
+static int precopy(struct ls_worker *w, const struct ls_job *job, struct ls_error *err)
 {
-	int r = need_session(w, err);
+	int r = 0;
 	for (uint32_t round = 0; r == 0; round++) {
 		uint64_t initial, dirty, sent = 0;
 		int told = left_to_send(w, &initial, &dirty, err);
@@ -182,6 +193,29 @@ int ls_worker_precopy(struct ls_worker *w, const struct ls_job *job, struct ls_e
 			return 0;
 		if (r == 0 && sent == 0)
 			r = pause_between_rounds(w, err);
+	}
+	return r;
+}
+
+// A device that its guest resets starts over; the others never hear of it.
+int ls_worker_precopy(struct ls_worker *w, const struct ls_job *job, struct ls_error *err)
+{
+	int r = need_session(w, err);
+	for (unsigned restart = 0; r == 0; restart++) {
+		struct ls_error why = {0};
+		r = precopy(w, job, &why);
+		if (why.reason != LS_E_GUEST_RESET) {
+			if (r < 0 && err)
+				*err = why;
+			break;
+		}
+		ls_worker_start_over(w);
+		if (restart == RESTARTS_MAX)
+			return 0;
+		struct ls_job_result arc = {.from_state = LS_STATE_RUNNING};
+		r = ls_worker_arc(w, LS_STATE_PRE_COPY, &arc);
+		if (r < 0 && err)
+			*err = arc.error;
 	}
 	return r;
 }
@@ -249,6 +283,8 @@ int ls_worker_send(struct ls_worker *w, struct ls_job_result *res)
 	if (res->from_state != LS_STATE_STOP_COPY)
 		return ls_fail(err, LS_E_BAD_STATE, EINVAL, "the device is not in STOP_COPY");
 	r = send_rest(w, err);
+	if (r == 0)
+		r = say_discard(w, err);
 	if (r < 0)
 		return r;
 	ls_digest_value(w->digest, res->digest);

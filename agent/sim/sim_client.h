@@ -44,6 +44,7 @@ int ls_sim_check_version(const char *socket_path, const char *type, const char *
 //   rate N                    descriptors per second, 0: no limit
 //   save-rate N, load-rate N  bytes per second through data_fd, 0: no limit
 //   slot N                    place on the fabric (device closed)
+//   guest-reset               as VFIO_DEVICE_RESET of its VMM
 //   wait-closed               answers once nobody has the device open
 //   wait-stuck                answers once an arc is stuck
 // "ARC" of a walk is one step of it. -EINVAL: not understood.

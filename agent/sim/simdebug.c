@@ -127,6 +127,8 @@ int sim_debug_command(struct sim_dev *d, char *command)
 		sim_dev_wait_closed(d);
 		return 0;
 	}
+	if (n == 1 && strcmp(word[0], "guest-reset") == 0)
+		return sim_reset(d);
 	if (n == 2)
 		return number_command(d, word[0], word[1]);
 	int r = 0;
