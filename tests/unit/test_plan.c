@@ -289,7 +289,7 @@ static void size_unknown(struct scene *s)
 {
 	src(s, 1)->size_known = false;
 }
-tatic void deadline_unknown(struct scene *s)
+static void deadline_unknown(struct scene *s)
 {
 	s->spec->deadline_ms = 100;
 }
