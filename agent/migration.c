@@ -88,7 +88,12 @@ static void ask_vmm(struct ls_migration *m, enum ls_vmm_op op)
 static void on_job(void *user, const struct ls_job_result *result)
 {
 	struct slot *s = user;
+	uint32_t restarts = ls_worker_progress(s->m->dev[s->i]->worker)->restarts;
 
+	if (restarts > s->restarts)
+		ls_log(LS_LOG_INFO, "device.started-over", "migration=%s device=%s restarts=%u cause=\"its guest reset it\"",
+		       s->m->params.migration, s->m->dev[s->i]->config->name, restarts);
+	s->restarts = restarts;
 	ls_migration_feed(s->m, (struct ls_role_event){ .kind = LS_EV_JOB_DONE, .device = s->i, .job = result });
 }
 

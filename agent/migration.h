@@ -47,6 +47,7 @@ struct ls_migration {
 		int lent;              // VMM's fd until adopted; -1
 		int stream;            // accepted socket until the worker takes it; -1
 		bool streamed, adopted, busy;
+		uint32_t restarts;     // of its worker, as last looked at
 	} slot[LS_MAX_DEVICES];
 	unsigned waiting;              // adopt, reset or close jobs while preparing
 	bool returning;                // preparing failed: the VMM gets its devices back

@@ -107,6 +107,7 @@ static void send_progress(struct ls_watcher *w)
 		progress.initial_left = p->initial_left;
 		progress.dirty_left = p->dirty_left;
 		progress.rounds = p->rounds;
+		progress.restarts = p->restarts;
 		event.time_ns = ls_now_ns();
 		event.kind_case = LOCKSTEP__V1__AGENT_EVENT__KIND_PROGRESS;
 		event.progress = &progress;

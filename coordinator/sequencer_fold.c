@@ -155,6 +155,7 @@ void ls_seq_progress(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1
 		d->initial_left = p->initial_left;
 		d->dirty_left = p->dirty_left;
 		d->rounds = p->rounds;
+		d->restarts = p->restarts;
 	} else {
 		d->destination_state = over ? d->destination_state : p->destination_state;
 		d->bytes_loaded = p->bytes_loaded;
