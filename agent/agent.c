@@ -10,6 +10,7 @@
 #include "agent/peer.h"
 #include "agent/service.h"
 #include "agent/survey.h"
+#include "common/fault.h"
 #include "common/log.h"
 
 int ls_device_take(struct ls_agent_device *d, ls_worker_done_fn *done, void *user)
@@ -157,6 +158,7 @@ static void on_record(void *user, const struct ls_ledger_record *record)
 {
 	struct ls_agent *a = user;
 
+	ls_fault(agent_restart_record);
 	if (!ls_agent_remember(a, record))
 		abort();
 	if (ls_word_open(record->word))
@@ -198,6 +200,8 @@ int ls_agent_open(struct ls_agent *a, uv_loop_t *loop, const struct ls_agent_con
 		r = ls_peers_open(a, &a->peers, err);
 	if (r == 0)
 		r = ls_service_open(a, err);
+	if (r == 0)
+		ls_fault(agent_restart_ready);
 	return r;
 }
 

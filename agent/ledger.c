@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/ledger_sql.h"
+#include "common/fault.h"
 
 enum kind { REQUEST_BEGIN, REQUEST_PERSIST, REQUEST_TERM };
 
@@ -66,7 +67,7 @@ static void request_free(struct request *request)
 	free(request);
 }
 
-static void carry_out(struct ls_ledger *l, struct request *q)
+static void write_one(struct ls_ledger *l, struct request *q)
 {
 	switch (q->kind) {
 	case REQUEST_BEGIN:
@@ -79,6 +80,19 @@ static void carry_out(struct ls_ledger *l, struct request *q)
 		q->status = ls_ledger_sql_term(l->db, q->record.term, q->record.coordinator, &q->error);
 		break;
 	}
+}
+
+static void carry_out(struct ls_ledger *l, struct request *q)
+{
+	const char *word = ls_word_name(q->record.word);
+
+	if (q->kind != REQUEST_TERM)
+		q->status = ls_fault_fail(agent_ledger_before, word, LS_E_LEDGER, &q->error);
+	if (q->status < 0)
+		return;
+	write_one(l, q);
+	if (q->status == 0 && q->kind != REQUEST_TERM)
+		q->status = ls_fault_fail(agent_ledger_commit, word, LS_E_LEDGER, &q->error);
 }
 
 static void work(void *arg)

@@ -7,11 +7,13 @@
 #include "agent/agent.h"
 #include "agent/peer.h"
 #include "agent/show.h"
+#include "common/fault.h"
 #include "common/log.h"
 
 static const char usage[] =
 	"usage: lockstep-agent --config FILE [--check] [--log error|warn|info|debug]\n"
-	"       lockstep-agent show --config FILE\n";
+	"       lockstep-agent show --config FILE\n"
+	"       lockstep-agent --faults              named fault points, for tests\n";
 
 struct world {
 	struct ls_agent agent;
@@ -78,6 +80,7 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "check", no_argument, NULL, 'k' },
+		{ "faults", no_argument, NULL, 'f' },
 		{ "log", required_argument, NULL, 'l' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'v' },
@@ -105,6 +108,9 @@ int main(int argc, char **argv)
 				return 2;
 			}
 			break;
+		case 'f':
+			ls_fault_list("agent", stdout);
+			return 0;
 		case 'h':
 			fputs(usage, stdout);
 			return 0;
@@ -121,6 +127,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	ls_log_init("lockstep-agent", level);
+	if (ls_fault_init("agent", &err) < 0)
+		return fail(&err, 2);
 	r = ls_agent_config_load(path, &config, &err);
 	if (r < 0)
 		return fail(&err, 2);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/fault.h"
 #include "common/log.h"
 
 #define STREAM_CONNECT_MS 10000
@@ -44,6 +45,7 @@ static void on_persisted(void *user, int status, const struct ls_error *err)
 
 	free(q);
 	if (status == 0) {
+		ls_fault_of(agent_word_known, ls_word_name(event.word));
 		ls_agent_known(m->agent, m->params.migration)->record.word = event.word;
 		ls_log(LS_LOG_INFO, "word", "migration=%s word=%s", m->params.migration, ls_word_name(event.word));
 	} else {
@@ -141,6 +143,7 @@ static void end(struct ls_migration *m, const struct ls_role_action *a)
 {
 	static const char *const hows[] = { "none", "done", "returned", "aborted", "operator" };
 
+	ls_fault_of(agent_ended, hows[a->how]);
 	if (a->error)
 		ls_log_error("migration.ended", a->error, "migration=%s how=%s", m->params.migration, hows[a->how]);
 	else

@@ -7,6 +7,7 @@
 
 #include "agent/migration.h"
 #include "common/clock.h"
+#include "common/fault.h"
 #include "proto/rpc/rpc_pb.h"
 #include "proto/wire/pb.h"
 
@@ -172,6 +173,13 @@ static void store_step(struct ls_migration *m, const struct ls_role_action *a, L
 	store(m, event);
 }
 
+static const char *gate_name(enum ls_gate gate)
+{
+	static const char *const names[] = { "", "before-pause", "stopped", "decide" };
+
+	return names[gate];
+}
+
 static double ms(uint64_t from, uint64_t to)
 {
 	return from && to > from ? (double)(to - from) / 1e6 : 0;
@@ -210,6 +218,7 @@ void ls_migration_emit(struct ls_migration *m, const struct ls_role_action *a)
 		store_step(m, a, &event);
 		break;
 	case LS_ACT_EMIT_GATE:
+		ls_fault_of(agent_gate_reached, gate_name(a->gate));
 		event.kind_case = LOCKSTEP__V1__AGENT_EVENT__KIND_GATE;
 		event.gate = (Lockstep__V1__Gate)a->gate;
 		store(m, &event);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "agent/migration.h"
+#include "common/fault.h"
 #include "common/log.h"
 #include "proto/wire/digest.h"
 #include "proto/wire/frame.h"
@@ -22,6 +23,13 @@ typedef Lockstep__V1__Frame Frame;
 		frame_.field = value; \
 		ls_conn_send(conn, &frame_); \
 	} while (0)
+
+static const char *fault_name(enum ls_msg_kind kind)
+{
+	static const char *const names[] = { "blobs", "consent-request", "consent", "started", "abort", "word-query", "word" };
+
+	return (unsigned)kind < sizeof(names) / sizeof(names[0]) ? names[kind] : "other";
+}
 
 static void open_of(struct ls_migration *m, const char *device, Lockstep__V1__Open *open)
 {
@@ -186,6 +194,7 @@ static void on_first(struct ls_migration *m, const Frame *f)
 	struct ls_error err;
 
 	if (f->kind_case == LOCKSTEP__V1__FRAME__KIND_OPENED && f->opened->protocol == LS_PROTOCOL) {
+		ls_fault(agent_peer_up);
 		m->conn_up = true;
 		ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_PEER_UP, .ledger_id = f->opened->ledger_id });
 		return;
@@ -211,8 +220,10 @@ static void on_frame(void *user, const Frame *f)
 	int r = to_msg(m, f, &msg, &err);
 	if (r < 0)
 		drop(m, &err);
-	else if (r > 0)
+	else if (r > 0) {
+		ls_fault_of(agent_peer_receive, fault_name(msg.kind));
 		ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_PEER, .msg = &msg });
+	}
 }
 
 static void on_lost(void *user, const struct ls_error *err)
@@ -234,6 +245,7 @@ void ls_migration_dial(struct ls_migration *m)
 	Lockstep__V1__Open open;
 	struct ls_error err;
 
+	ls_fault(agent_peer_dial);
 	ls_migration_hang_up(m);
 	if (ls_conn_dial(m->agent->loop, m->peer_address, FIRST_FRAME_MS, &conn_events, m, &m->conn, &err) < 0) {
 		ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_PEER_LOST, .error = &err });
@@ -258,6 +270,7 @@ int ls_migration_control(struct ls_migration *m, int fd, const char *peer_ledger
 		ls_migration_hang_up(m); // the role takes a second PEER_UP for a loss of the first
 	m->conn = conn;
 	m->conn_up = true;
+	ls_fault(agent_peer_up);
 	opened_of(m, &opened);
 	SEND(conn, OPENED, opened, &opened);
 	ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_PEER_UP, .ledger_id = peer_ledger_id });
@@ -319,6 +332,7 @@ void ls_migration_send(struct ls_migration *m, const struct ls_role_action *acti
 
 	if (!m->conn)
 		return;
+	ls_fault_of(agent_peer_send, fault_name(action->msg));
 	ls_role_fill(m->role, action, &msg);
 	for (unsigned i = 0; i < n; i++) {
 		lockstep__v1__device_digest__init(&digest[i]);
@@ -368,4 +382,5 @@ void ls_migration_send(struct ls_migration *m, const struct ls_role_action *acti
 	default:
 		break;
 	}
+	ls_fault_of(agent_peer_sent, fault_name(action->msg));
 }

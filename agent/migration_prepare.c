@@ -13,6 +13,7 @@
 #include "common/clock.h"
 #include "common/config.h"
 #include "common/control.h"
+#include "common/fault.h"
 #include "common/log.h"
 #include "proto/wire/pb.h"
 #include "proto/wire/sched_pb.h"
@@ -87,6 +88,7 @@ static void on_begun(void *user, int status, const struct ls_error *err)
 		give_up(m);
 		return;
 	}
+	ls_fault(agent_prepare_done);
 	struct ls_ledger_record record = { .side = m->params.side, .term = m->term, .created_ms = ls_unix_ms(),
 					   .word = m->params.side == LS_SIDE_SOURCE ? LS_WORD_ACTIVE : LS_WORD_UNDECIDED };
 	memcpy(record.migration, m->params.migration, sizeof(record.migration));
@@ -375,6 +377,7 @@ int ls_migration_prepare(struct ls_agent *a, const Lockstep__V1__PrepareRequest 
 		ls_migration_free(m);
 		return r;
 	}
+	ls_fault(agent_prepare_accepted);
 	memcpy(m->token, q->token.data, sizeof(m->token));
 	snprintf(m->peer_address, sizeof(m->peer_address), "%s", q->peer_address);
 	m->max_rounds = q->precopy && q->precopy->max_rounds ? q->precopy->max_rounds : DEFAULT_ROUNDS;

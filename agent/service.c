@@ -9,6 +9,7 @@
 
 #include "agent/migration.h"
 #include "agent/survey.h"
+#include "common/fault.h"
 #include "common/log.h"
 #include "proto/rpc/rpc_pb.h"
 #include "proto/wire/pb.h"
@@ -144,6 +145,7 @@ static void on_grant(struct ls_rpc_call *call, const void *bytes, size_t len, vo
 		for (size_t i = 0; i < q->n_gate; i++)
 			if ((unsigned)q->gate[i] < (unsigned)LS_GATE_COUNT)
 				gates |= 1u << q->gate[i];
+		ls_fault(agent_grant);
 		ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_GRANT, .gates = gates });
 		ls_rpc_reply_message(call, &response.base);
 	}

@@ -9,6 +9,7 @@
 #include "agent/service.h"
 #include "common/clock.h"
 #include "common/config.h"
+#include "common/fault.h"
 #include "proto/rpc/rpc_pb.h"
 #include "proto/wire/pb.h"
 
@@ -94,6 +95,7 @@ void ls_service_unwind(struct ls_rpc_call *call, const void *bytes, size_t len, 
 		ls_service_fail(a, call, &err);
 	} else {
 		ls_fail(&err, LS_E_CANCELLED, 0, "%.200s", q->cause[0] ? q->cause : "the coordinator asked for the unwind");
+		ls_fault(agent_unwind);
 		ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_UNWIND, .error = &err });
 		wait(a, call, m, true);
 	}

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent/vmm_native.h"
+#include "common/fault.h"
 #include "common/log.h"
 
 struct ls_vmms {
@@ -164,10 +165,19 @@ static int begin(struct ls_vmm *v)
 	return 0;
 }
 
+static const char *op_name(enum ls_vmm_op op)
+{
+	static const char *const names[] = { "pause", "final", "ready", "resume", "gone", "discard", "return" };
+
+	return (unsigned)op < sizeof(names) / sizeof(names[0]) ? names[op] : "other";
+}
+
 int ls_vmm_lend(struct ls_vmm *v, const char *migration, bool probe, ls_vmm_lent_fn *lent, void *user)
 {
 	int r = v->ops->lends ? begin(v) : -ENOTSUP;
 
+	if (r == 0)
+		r = ls_fault_of(agent_vmm_ask, "lend");
 	if (r < 0)
 		return r;
 	v->lent = lent;
@@ -180,6 +190,8 @@ int ls_vmm_request(struct ls_vmm *v, enum ls_vmm_op op, struct ls_blobs *blobs, 
 {
 	int r = begin(v);
 
+	if (r == 0)
+		r = ls_fault_of(agent_vmm_ask, op_name(op));
 	if (r < 0)
 		return r;
 	v->op = op;
@@ -197,6 +209,7 @@ void ls_vmm_answer(struct ls_vmm *v, const struct ls_error *err, struct ls_lent 
 
 	if (!v->busy)
 		return;
+	ls_fault_of(agent_vmm_answer, v->lent ? "lend" : op_name(v->op));
 	v->busy = false;
 	uv_timer_stop(&v->timer);
 	if (!err && !v->lent && v->op == LS_VMM_RESUME)

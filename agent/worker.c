@@ -12,6 +12,7 @@
 
 #include "agent/worker_int.h"
 #include "common/clock.h"
+#include "common/fault.h"
 
 // ---- the worker's thread ----
 
@@ -65,6 +66,29 @@ static int run_job(struct ls_worker *w, struct ls_job *job, struct ls_job_result
 	return ls_fail(&res->error, LS_E_INTERNAL, EINVAL, "unknown job %d", (int)job->kind);
 }
 
+static const char *fault_name(const struct ls_job *job)
+{
+	static const char *const names[] = { [LS_JOB_ADOPT] = "adopt", [LS_JOB_RESET] = "reset", [LS_JOB_CONNECT] = "connect",
+					     [LS_JOB_ACCEPT] = "accept", [LS_JOB_PRECOPY] = "precopy",
+					     [LS_JOB_SEND] = "send", [LS_JOB_LOAD] = "load", [LS_JOB_CLOSE] = "close" };
+
+	if (job->kind == LS_JOB_ARC)
+		return ls_state_name((int)job->target);
+	return (unsigned)job->kind < sizeof(names) / sizeof(names[0]) ? names[job->kind] : "other";
+}
+
+static int run_job_or_fault(struct ls_worker *w, struct ls_job *job, struct ls_job_result *res)
+{
+	int r = ls_fault_fail(agent_job_before, fault_name(job), LS_E_ARC_FAILED, &res->error);
+
+	if (r == 0)
+		r = run_job(w, job, res);
+	else if (job->kind == LS_JOB_ADOPT || job->kind == LS_JOB_ACCEPT)
+		close(job->fd);
+	ls_fault_of(agent_job_after, fault_name(job));
+	return r;
+}
+
 static bool takes_device(enum ls_job_kind kind)
 {
 	return kind != LS_JOB_ADOPT && kind != LS_JOB_CLOSE;
@@ -83,7 +107,7 @@ static void carry_out(struct ls_worker *w, struct ls_job *job, struct ls_job_res
 		if (job->kind == LS_JOB_ACCEPT)
 			close(job->fd);
 	} else {
-		res->status = run_job(w, job, res);
+		res->status = run_job_or_fault(w, job, res);
 	}
 	if (res->end_ns == 0)
 		res->end_ns = ls_now_ns();

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <uv.h>
 
+#include "common/fault.h"
 #include "common/log.h"
 #include "coordinator/config.h"
 #include "coordinator/service.h"
@@ -28,6 +29,7 @@ static const char usage[] = "usage: lockstepd --config FILE [--check] [--log err
 			    "  --config FILE   what to read; see the folder coordinator/ of the source for an example\n"
 			    "  --check         read the configuration, say whether it is good, and leave\n"
 			    "  --log LEVEL     default: info\n"
+			    "  --faults        list the named fault points, for tests\n"
 			    "  --version       print the version\n";
 
 static void on_peer_error(void *user, const char *peer, const char *what)
@@ -109,6 +111,7 @@ static int run(struct world *w)
 			w->signal[i].data = w;
 			uv_signal_start(&w->signal[i], on_signal, numbers[i]);
 		}
+		ls_fault(coordinator_restart_ready);
 		ls_migrations_go_on(w->migrations);
 		ls_log(LS_LOG_INFO, "coordinator.ready", "listen=%s", ls_rpc_server_address(w->server, 0));
 	}
@@ -122,7 +125,7 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
 		{"log", required_argument, NULL, 'l'},	  {"version", no_argument, NULL, 'v'},
-		{"help", no_argument, NULL, 'h'},	  {0}};
+		{"help", no_argument, NULL, 'h'},	  {"faults", no_argument, NULL, 'f'},	  {0}};
 	enum ls_log_level level = LS_LOG_INFO;
 	const char *path = NULL;
 	struct world w = {0};
@@ -148,6 +151,9 @@ int main(int argc, char **argv)
 		case 'v':
 			puts("lockstepd " LOCKSTEP_VERSION);
 			return 0;
+		case 'f':
+			ls_fault_list("coordinator", stdout);
+			return 0;
 		case 'h':
 			fputs(usage, stdout);
 			return 0;
@@ -161,6 +167,10 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	ls_log_init("lockstepd", level);
+	if (ls_fault_init("coordinator", &err) < 0) {
+		fprintf(stderr, "lockstepd: %s\n", ls_error_text(&err, text, sizeof(text)));
+		return 2;
+	}
 	r = ls_coord_config_load(path, &w.config, &err);
 	if (r < 0) {
 		fprintf(stderr, "lockstepd: %s\n", ls_error_text(&err, text, sizeof(text)));

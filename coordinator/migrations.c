@@ -8,6 +8,7 @@
 #include <sys/random.h>
 
 #include "common/clock.h"
+#include "common/fault.h"
 #include "common/log.h"
 #include "coordinator/message.h"
 #include "coordinator/migrations_internal.h"
@@ -180,6 +181,7 @@ static void on_planned(void *user, const Lockstep__V1__DryRunResponse *plan)
 	struct ls_migration *m = user;
 	uint8_t token[LS_TOKEN_SIZE];
 
+	ls_fault(coordinator_plan_after);
 	m->calls--;
 	if (m->all->stopped)
 		return;
@@ -222,6 +224,7 @@ void ls_migration_drive(struct ls_migration *m)
 			break;
 		case LS_SEQ_PLAN:
 			m->calls++;
+			ls_fault(coordinator_plan_before);
 			ls_planner_run(&m->all->world, ls_migration_spec(m), on_planned, m);
 			break;
 		case LS_SEQ_CHANGED:
@@ -293,6 +296,7 @@ static int read_record(void *user, const char *id, const struct ls_blob *blob, b
 		ls_log(LS_LOG_ERROR, "store.record", "migration=%s bytes=%zu malformed", id, blob->len);
 		return -EBADMSG;
 	}
+	ls_fault(coordinator_restart_record);
 	if (!ms->reading)
 		ms->reading = ls_seq_restore((const Lockstep__Store__Record *)msg);
 	else

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/fault.h"
 #include "common/log.h"
 #include "coordinator/message.h"
 #include "coordinator/migrations_internal.h"
@@ -20,6 +21,26 @@ static const char *side_name(enum ls_seq_side side)
 	return side == LS_SEQ_SOURCE ? "source" : "destination";
 }
 
+static const char *fault_name(const struct ls_seq_action *a)
+{
+	bool source = a->side == LS_SEQ_SOURCE;
+
+	switch (a->kind) {
+	case LS_SEQ_PREPARE:
+		return source ? "prepare.source" : "prepare.destination";
+	case LS_SEQ_GRANT:
+		return source ? "grant.source" : "grant.destination";
+	case LS_SEQ_UNWIND:
+		return source ? "unwind.source" : "unwind.destination";
+	case LS_SEQ_SETTLE:
+		return source ? "settle.source" : "settle.destination";
+	case LS_SEQ_WATCH:
+		return source ? "watch.source" : "watch.destination";
+	default:
+		return source ? "get-word.source" : "get-word.destination";
+	}
+}
+
 static void answered(struct agent_call *c, const struct ls_agent_answer *a, const char *word, const char *ledger_id,
 		     bool known)
 {
@@ -33,6 +54,7 @@ static void answered(struct agent_call *c, const struct ls_agent_answer *a, cons
 	struct ls_migration *m = c->m;
 	enum ls_seq_side side = c->action.side;
 
+	ls_fault_of(coordinator_call_after, fault_name(&c->action));
 	free(c);
 	m->calls--;
 	if (m->all->stopped)
@@ -136,6 +158,7 @@ static void call_now(struct agent_call *c)
 	struct ls_host *host = ls_migration_host(c->m, c->action.side);
 	Lockstep__V1__Term term = ls_agents_term(c->m->all->agents);
 
+	ls_fault_of(coordinator_call_before, fault_name(&c->action));
 	switch (c->action.kind) {
 	case LS_SEQ_PREPARE:
 		return prepare(c, host, &term);
@@ -161,10 +184,31 @@ static void on_introduced(void *user, const struct ls_agent_answer *a)
 	answered(c, &failed, NULL, NULL, false);
 }
 
+static const char *event_name(const Lockstep__V1__AgentEvent *event)
+{
+	switch (event->kind_case) {
+	case LOCKSTEP__V1__AGENT_EVENT__KIND_STEP:
+		return "step";
+	case LOCKSTEP__V1__AGENT_EVENT__KIND_GATE:
+		return "gate";
+	case LOCKSTEP__V1__AGENT_EVENT__KIND_WORD:
+		return "word";
+	case LOCKSTEP__V1__AGENT_EVENT__KIND_ERROR:
+		return "error";
+	case LOCKSTEP__V1__AGENT_EVENT__KIND_BLACKOUT:
+		return "blackout";
+	case LOCKSTEP__V1__AGENT_EVENT__KIND_ENDED:
+		return "ended";
+	default:
+		return "progress";
+	}
+}
+
 static void on_event(void *user, const Lockstep__V1__AgentEvent *event)
 {
 	struct watch *w = user;
 
+	ls_fault_of(coordinator_event, event_name(event));
 	if (w->migration->all->stopped)
 		return;
 	ls_seq_agent_event(w->migration->seq, w->side, event, ls_migrations_now());
@@ -176,6 +220,7 @@ static void on_watch_end(void *user, const struct ls_agent_answer *a)
 	struct watch *w = user;
 	struct ls_migration *m = w->migration;
 
+	ls_fault_of(coordinator_call_after, w->side == LS_SEQ_SOURCE ? "watch.source" : "watch.destination");
 	w->on = false;
 	m->calls--;
 	if (m->all->stopped)
@@ -194,6 +239,7 @@ void ls_migration_call_agent(struct ls_migration *m, const struct ls_seq_action 
 
 	m->calls++;
 	if (a->kind == LS_SEQ_WATCH) {
+		ls_fault_of(coordinator_call_before, fault_name(a));
 		m->watch[a->side] = (struct watch){.migration = m, .side = a->side, .on = true};
 		ls_host_watch(host, ls_seq_view(m->seq)->spec->id, a->after, on_event, on_watch_end,
 			      &m->watch[a->side]);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/log.h"
+#include "common/fault.h"
 #include "coordinator/message.h"
 #include "coordinator/migrations_internal.h"
 #include "proto/wire/pb.h"
@@ -13,6 +14,30 @@ void ls_migrations_learn(struct ls_migrations *ms, const struct ls_seq *q)
 
 	if (p && p->plan->feasible)
 		ls_history_learn(ms->history, ls_seq_view(q), p->plan->source_device, p->plan->destination_device);
+}
+
+static const char *fault_name(const Lockstep__Store__Record *r)
+{
+	switch (r->kind_case) {
+	case LOCKSTEP__STORE__RECORD__KIND_CREATED:
+		return "created";
+	case LOCKSTEP__STORE__RECORD__KIND_PLANNED:
+		return "planned";
+	case LOCKSTEP__STORE__RECORD__KIND_PREPARED:
+		return "prepared";
+	case LOCKSTEP__STORE__RECORD__KIND_PREPARE_FAILED:
+		return "prepare-failed";
+	case LOCKSTEP__STORE__RECORD__KIND_AGENT:
+		return "agent";
+	case LOCKSTEP__STORE__RECORD__KIND_ASKED:
+		return "asked";
+	case LOCKSTEP__STORE__RECORD__KIND_TOLD:
+		return "told";
+	case LOCKSTEP__STORE__RECORD__KIND_FINISHED:
+		return "finished";
+	default:
+		return "other";
+	}
 }
 
 static void log_end(const struct ls_migration *m)
@@ -47,6 +72,7 @@ static void on_stored(void *user, int status, const struct ls_error *err)
 		return;
 	if (status < 0)
 		return lost(m, err); // only a first record can fail
+	ls_fault_of(coordinator_record_known, fault_name(record));
 	m->pending = p->next;
 	if (!m->pending)
 		m->pending_tail = &m->pending;
@@ -95,6 +121,7 @@ void ls_migration_persist(struct ls_migration *m, Lockstep__Store__Record *recor
 	struct pending *p = ls_msg_alloc(sizeof(*p));
 	uint8_t *bytes, *summary = NULL;
 
+	ls_fault_of(coordinator_record_before, fault_name(record));
 	*p = (struct pending){.record = record, .migration = m};
 	*m->pending_tail = p;
 	m->pending_tail = &p->next;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/fault.h"
 #include "coordinator/message.h"
 #include "coordinator/store_sql.h"
 
@@ -144,6 +145,8 @@ static int commit_batch(struct ls_store *s, struct request **batch, unsigned n, 
 {
 	int r = ls_sql_exec(s->db, "BEGIN IMMEDIATE", err);
 
+	if (r == 0)
+		r = ls_fault_fail(coordinator_store_before, NULL, LS_E_LEDGER, err);
 	for (unsigned i = 0; i < n && r == 0; i++) {
 		work_one(s, batch[i]);
 		if (writes(batch[i]) && batch[i]->status < 0) {
@@ -156,6 +159,8 @@ static int commit_batch(struct ls_store *s, struct request **batch, unsigned n, 
 		r = ls_sql_exec(s->db, "COMMIT", err);
 	if (r < 0)
 		sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+	else
+		ls_fault(coordinator_store_commit);
 	return r;
 }
 
