@@ -21,9 +21,11 @@ struct ls_role *ls_role_new(const struct ls_role_params *params)
 	r->p = *params;
 	r->all = params->schedule.n_devices >= 32 ? UINT32_MAX : (1u << params->schedule.n_devices) - 1;
 	r->track = params->side == LS_SIDE_SOURCE ? &r->p.schedule.source : &r->p.schedule.dest;
-	r->retry_at = r->peer_by = LS_NO_DEADLINE;
-	for (unsigned i = 0; i < LS_MAX_DEVICES; i++)
+	r->retry_at = r->peer_by = r->vmm_by = LS_NO_DEADLINE;
+	for (unsigned i = 0; i < LS_MAX_DEVICES; i++) {
 		r->dev[i].state = params->state[i];
+		r->dev[i].here = i < params->schedule.n_devices;
+	}
 	return r;
 }
 
@@ -56,6 +58,10 @@ void role_end(struct ls_role *r, enum ls_end how, const struct ls_error *error)
 	struct ls_role_action *a = role_act(r, LS_ACT_END);
 	a->how = how;
 	a->error = error && error->reason ? error : NULL;
+	if (r->done || (how == LS_END_OPERATOR && !r->close) || (r->fenced && !r->fence_settled && !r->close))
+		return;
+	r->done = true;
+	role_act(r, LS_ACT_DONE);
 }
 
 void role_emit_error(struct ls_role *r, const struct ls_error *error)
@@ -70,16 +76,21 @@ void role_send(struct ls_role *r, enum ls_msg_kind kind, bool settle)
 	a->settle = settle;
 }
 
+bool role_vmm_here(const struct ls_role *r)
+{
+	return !r->vmm_lost && !r->vmm_away;
+}
+
 void role_vmm(struct ls_role *r, enum ls_vmm_op op)
 {
-	must(!r->vmm_busy && !r->vmm_lost);
+	must(!r->vmm_busy && role_vmm_here(r));
 	r->vmm_busy = true;
 	r->vmm_op = op;
 	r->vmm_answered = false;
 	role_act(r, LS_ACT_VMM)->op = op;
 }
 
-static void say_word(struct ls_role *r, enum ls_word word)
+void role_say_word(struct ls_role *r, enum ls_word word)
 {
 	r->word = word;
 	role_act(r, LS_ACT_EMIT_WORD)->word = word;
@@ -87,7 +98,7 @@ static void say_word(struct ls_role *r, enum ls_word word)
 
 static void on_begin(struct ls_role *r, enum ls_word word)
 {
-	say_word(r, word);
+	role_say_word(r, word);
 	if (r->p.side == LS_SIDE_DEST && r->p.peer_ns)
 		r->peer_by = r->now + r->p.peer_ns;
 }
@@ -106,7 +117,7 @@ static void on_persisted(struct ls_role *r, enum ls_word word, int status)
 		role_end(r, LS_END_OPERATOR, &r->late);
 		return;
 	}
-	say_word(r, word);
+	role_say_word(r, word);
 	switch (word) {
 	case LS_WORD_CONSENTED:
 		if (r->peer_aborted) {
@@ -125,6 +136,9 @@ static void on_persisted(struct ls_role *r, enum ls_word word, int status)
 		if (r->peer_up)
 			role_send(r, LS_MSG_STARTED, false);
 		break;
+	case LS_WORD_LOST:
+		role_say_lost(r);
+		break;
 	default:
 		break;
 	}
@@ -142,6 +156,12 @@ static void on_vmm(struct ls_role *r, enum ls_vmm_op op, const struct ls_error *
 		struct ls_error late = *error;
 		if (op == LS_VMM_GONE || op == LS_VMM_DISCARD || op == LS_VMM_RETURN)
 			return; // it is leaving anyway
+		if (op == LS_VMM_LEND) {
+			r->late = late;
+			role_emit_error(r, &r->late);
+			r->found.held = 0; // those that are not here are not to be had
+			return;
+		}
 		if (role_may_unwind(r)) {
 			role_fail(r, &late);
 		} else if (r->phase == PHASE_DRAIN) {
@@ -165,6 +185,9 @@ static void on_vmm(struct ls_role *r, enum ls_vmm_op op, const struct ls_error *
 		r->resumed = true;
 		r->resumed_ns = r->now;
 		break;
+	case LS_VMM_LEND:
+		r->found.held = r->all;
+		break;
 	default:
 		break;
 	}
@@ -178,6 +201,9 @@ const struct ls_role_actions *ls_role_event(struct ls_role *r, const struct ls_r
 	case LS_EV_BEGIN:
 		on_begin(r, e->word);
 		break;
+	case LS_EV_RESTART:
+		role_on_restart(r, e->word, &e->restart);
+		break;
 	case LS_EV_PERSISTED:
 		on_persisted(r, e->word, e->status);
 		break;
@@ -190,7 +216,7 @@ const struct ls_role_actions *ls_role_event(struct ls_role *r, const struct ls_r
 			role_fail(r, e->error);
 		break;
 	case LS_EV_STREAM:
-		if (r->phase == PHASE_FORWARD && e->device < r->p.schedule.n_devices)
+		if (r->phase == PHASE_FORWARD && !r->restarted && e->device < r->p.schedule.n_devices)
 			r->dev[e->device].stream_waiting = true;
 		break;
 	case LS_EV_JOB_DONE:
@@ -202,6 +228,15 @@ const struct ls_role_actions *ls_role_event(struct ls_role *r, const struct ls_r
 		break;
 	case LS_EV_VMM_LOST:
 		role_on_vmm_lost(r);
+		break;
+	case LS_EV_VMM_UP:
+		role_on_vmm_up(r);
+		break;
+	case LS_EV_RESOLVE:
+		role_on_resolve(r, e->resolve, e->claimed);
+		break;
+	case LS_EV_REST:
+		role_on_rest(r, e->rest_ns);
 		break;
 	case LS_EV_PEER_UP:
 		role_on_peer_up(r, e->ledger_id);
@@ -239,6 +274,11 @@ bool ls_role_persisting(const struct ls_role *r)
 bool ls_role_unwinding(const struct ls_role *r)
 {
 	return r->unwinding;
+}
+
+bool ls_role_conflict(const struct ls_role *r)
+{
+	return r->conflict;
 }
 
 enum ls_end ls_role_ended(const struct ls_role *r)

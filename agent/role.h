@@ -7,11 +7,16 @@
 //                   |                   | D ABORTED
 //                   +---> RETURNING <---+        ---> RETURNED
 //   destination  UNDECIDED --consent--> COMMITTED --vCPUs resumed--> STARTED
-//                   +---> ABORTED
+//                   +---> ABORTED           +--devices lost in a restart--> LOST
 //
 // A word is asked for with LS_ACT_PERSIST; nothing that depends on it happens before
 // LS_EV_PERSISTED. When persisting fails the role is mute: it speaks no word and starts nothing
 // more in this life (rule 10).
+//
+// A role of an earlier life begins with LS_EV_RESTART: it takes its devices up again (LS_JOB_ADOPT: the fd
+// that survived, or the one that its VMM lends anew) and goes on or back as its durable word says.
+// A role that ended as OPERATOR holds what it has; LS_EV_RESOLVE, or the VMM it waited for, makes it go on,
+// and LS_ACT_END comes again.
 #ifndef LS_AGENT_ROLE_H
 #define LS_AGENT_ROLE_H
 
@@ -39,6 +44,7 @@ enum ls_vmm_op {
 	LS_VMM_GONE,
 	LS_VMM_DISCARD,
 	LS_VMM_RETURN,  // every lent fd is closed here
+	LS_VMM_LEND,    // after a restart: lends its devices anew
 	LS_VMM_OP_COUNT
 };
 
@@ -71,18 +77,40 @@ struct ls_role_params {
 	char migration[LS_NAME_MAX], vm[LS_NAME_MAX];
 	char host[LS_NAME_MAX], peer_host[LS_NAME_MAX];
 	char ledger_id[LS_LEDGER_ID_SIZE];      // ours
-	char peer_ledger_id[LS_LEDGER_ID_SIZE]; // source: the destination's (rule 9)
+	char peer_ledger_id[LS_LEDGER_ID_SIZE]; // rule 9; destination: empty where it was not told
 	struct ls_schedule schedule;            // verified
 	int state[LS_MAX_DEVICES];              // where each device is at BEGIN
 	uint64_t deadline_ns;                   // longest blackout; 0: none
 	uint64_t stuck_ns;                      // an arc that takes longer is stuck
 	uint64_t retry_ns;                      // between attempts to reach the peer after consent
 	uint64_t peer_ns;                       // destination: how long the source may take to connect, and to consent
+	uint64_t vmm_ns;                        // after a restart: how long the VMM may take to connect again
 	bool skip_quiesce, final_before_stop;   // break safety on purpose: test builds only
+};
+
+// What a restart finds.
+struct ls_role_restart {
+	bool done;         // all was done here in an earlier life: it only answers its peer
+	bool fenced;       // a fence claim is in the ledger (rule 8)
+	bool vmm_here;     // else LS_EV_VMM_UP may follow
+	bool vmm_lends;    // else the agent opens devices itself
+	uint32_t held;     // bit i: an fd of device i survived
+};
+
+// What an operator decided. Values equal lockstep.v1.ResolveAction.
+enum ls_resolve {
+	LS_RESOLVE_EXPLAIN,
+	LS_RESOLVE_RETURN_FENCED,
+	LS_RESOLVE_RETURN_LOST,
+	LS_RESOLVE_RESET_SOURCE,
+	LS_RESOLVE_RESET_DESTINATION,
+	LS_RESOLVE_CLOSE,
+	LS_RESOLVE_COUNT
 };
 
 enum ls_event_kind {
 	LS_EV_BEGIN,       // `word` is durable: ACTIVE or UNDECIDED
+	LS_EV_RESTART,     // instead of BEGIN: `word` is what the disk holds; restart
 	LS_EV_PERSISTED,   // word, status
 	LS_EV_GRANT,       // gates: bit per enum ls_gate
 	LS_EV_UNWIND,      // error: the cause
@@ -90,6 +118,9 @@ enum ls_event_kind {
 	LS_EV_JOB_DONE,    // device, job
 	LS_EV_VMM_DONE,    // op, error (NULL: ok)
 	LS_EV_VMM_LOST,
+	LS_EV_VMM_UP,      // connected after a restart
+	LS_EV_RESOLVE,     // resolve, claimed: ls_role_may_resolve() allowed it, and the claim is durable
+	LS_EV_REST,        // source, paused: rest_ns, the least that the rest can take (ls_rest_ns)
 	LS_EV_PEER_UP,     // control connection is up; ledger_id: the peer's
 	LS_EV_PEER_LOST,   // or could not be made; error
 	LS_EV_PEER,        // msg
@@ -109,6 +140,10 @@ struct ls_role_event {
 	const struct ls_error *error;
 	const char *ledger_id;
 	const struct ls_role_msg *msg;
+	struct ls_role_restart restart;
+	enum ls_resolve resolve;
+	bool claimed;
+	uint64_t rest_ns;
 };
 
 enum ls_action_kind {
@@ -124,7 +159,8 @@ enum ls_action_kind {
 	LS_ACT_EMIT_WORD,    // word
 	LS_ACT_EMIT_ERROR,   // error
 	LS_ACT_EMIT_BLACKOUT,
-	LS_ACT_END           // how, error (or NULL); the role still answers its peer
+	LS_ACT_END,          // how, error (or NULL); the role still answers its peer
+	LS_ACT_DONE          // nothing is left to do on this host: the ledger's record is closed
 };
 
 // Values equal lockstep.v1.Ended.How.
@@ -174,6 +210,9 @@ enum ls_word ls_role_word(const struct ls_role *r); // durable
 bool ls_role_mute(const struct ls_role *r);         // rule 10
 bool ls_role_persisting(const struct ls_role *r);
 bool ls_role_unwinding(const struct ls_role *r);
+bool ls_role_conflict(const struct ls_role *r);     // rule 8: the fence was false, both sides may run
+// May an operator do this now? `claimed`: with a fence claim. Error: INVALID or CONFLICT, and why not.
+int ls_role_may_resolve(const struct ls_role *r, enum ls_resolve action, bool claimed, struct ls_error *err);
 enum ls_end ls_role_ended(const struct ls_role *r);
 const struct ls_error *ls_role_cause(const struct ls_role *r); // first cause, or NULL
 const struct ls_role_blackout *ls_role_blackout(const struct ls_role *r);

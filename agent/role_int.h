@@ -13,6 +13,9 @@ enum phase {
 	PHASE_OVER
 };
 
+// What a role that ended as OPERATOR would go on after by itself.
+enum hold { HOLD_NONE, HOLD_VMM, HOLD_ADOPT };
+
 struct role_device {
 	int state;             // as last told; -1: unknown
 	bool busy;             // a job is under way
@@ -24,6 +27,9 @@ struct role_device {
 	bool for_step;         // the job under way is the step's
 	bool stream_waiting, stream_up;
 	bool image_begun, image_done;
+	bool here;             // open at the worker
+	bool tried, told_stuck;// restart: adopted, or not to be had
+	bool failed;           // on the way back, or in the start after COMMITTED: only a reset helps
 	bool closed;
 	struct ls_image image;
 	struct ls_error error; // its own first
@@ -56,6 +62,15 @@ struct ls_role {
 	bool blobs_here, asked, request_here, answer_due, peer_started, peer_aborted;
 	struct ls_role_msg request; // source: the destination's
 
+	bool restarted, adopting, lend_asked, ask_first, resetting, partly;
+	struct ls_role_restart found;
+	bool vmm_away;         // restart: has not connected yet
+	bool vmm_absent;       // and its time is over
+	uint64_t vmm_by;
+	enum hold hold;
+	enum phase held_in;
+	bool fenced, fence_settled, peer_lost, conflict, done, close;
+
 	struct ls_role_blackout blackout;
 	uint64_t resumed_ns;
 	struct ls_error cause;
@@ -72,7 +87,13 @@ void role_emit_error(struct ls_role *r, const struct ls_error *error);
 void role_send(struct ls_role *r, enum ls_msg_kind kind, bool settle);
 void role_vmm(struct ls_role *r, enum ls_vmm_op op);
 
+void role_say_word(struct ls_role *r, enum ls_word word);
+bool role_vmm_here(const struct ls_role *r);
+
 // role_walk.c
+void role_submit(struct ls_role *r, unsigned device, enum ls_job_kind job, bool for_step);
+void role_want(struct ls_role *r, uint32_t devices, enum ls_job_kind job);
+bool role_jobs_done(const struct ls_role *r);
 void role_advance(struct ls_role *r);
 const struct ls_step *role_step(const struct ls_role *r); // under way, or NULL
 bool role_idle(const struct ls_role *r);                  // no job, no VMM request
@@ -80,12 +101,30 @@ bool role_idle(const struct ls_role *r);                  // no job, no VMM requ
 // role_job.c
 void role_on_job(struct ls_role *r, unsigned device, const struct ls_job_result *job);
 
+// role_restart.c
+void role_on_restart(struct ls_role *r, enum ls_word word, const struct ls_role_restart *found);
+void role_on_vmm_up(struct ls_role *r);
+void role_on_vmm_late(struct ls_role *r);
+bool role_take_up(struct ls_role *r);   // devices and VMM of an earlier life; true: nothing more will come
+bool role_may_walk(struct ls_role *r);  // is all there that the way ahead needs? else it ends as OPERATOR
+void role_on_adopted(struct ls_role *r, unsigned device, const struct ls_job_result *job);
+void role_say_lost(struct ls_role *r);
+int role_after(const struct ls_track *track, enum ls_step_kind kind); // index of the step behind it
+
+// role_resolve.c
+void role_on_resolve(struct ls_role *r, enum ls_resolve action, bool claimed);
+void role_revive(struct ls_role *r, enum phase phase);
+void role_conflict(struct ls_role *r, const char *what);
+void role_fence_settled(struct ls_role *r);
+
 // role_unwind.c
+void role_turn_back(struct ls_role *r, enum ls_word word, const struct ls_error *cause);
 // The unwind, if this side may still choose it alone. Keeps and reports the first cause.
 void role_fail(struct ls_role *r, const struct ls_error *cause);
 void role_return(struct ls_role *r); // source, consented: the destination said ABORTED
 void role_on_vmm_lost(struct ls_role *r);
 void role_on_timer(struct ls_role *r);
+void role_on_rest(struct ls_role *r, uint64_t rest_ns);
 bool role_may_unwind(const struct ls_role *r);
 extern const struct ls_track role_track_dead; // source, its VMM is gone
 

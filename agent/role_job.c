@@ -52,6 +52,7 @@ static void job_failed(struct ls_role *r, struct role_device *d, const struct ls
 		role_fail(r, &d->error);
 	} else if (r->word == LS_WORD_COMMITTED || (r->phase == PHASE_UNWIND && r->p.side == LS_SIDE_SOURCE)) {
 		// The start or the way back cannot be finished without it: the others hold.
+		d->failed = job->kind == LS_JOB_ARC || job->kind == LS_JOB_RESET;
 		r->late = job->error;
 		role_end(r, LS_END_OPERATOR, &r->late);
 	}
@@ -66,6 +67,10 @@ void role_on_job(struct ls_role *r, unsigned device, const struct ls_job_result 
 		return;
 	d->busy = d->for_step = false;
 	d->state = job->state;
+	if (job->kind == LS_JOB_ADOPT) {
+		role_on_adopted(r, device, job);
+		return;
+	}
 	tell_share(r, device, job, for_step);
 	if (job->status < 0) {
 		job_failed(r, d, job);

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define FENCE_PATIENCE 20 // times slower than one that keeps a VM waiting
+
 // NULL, or the first image that differs.
 static int first_difference(const struct ls_role *r, const struct ls_role_msg *msg)
 {
@@ -91,8 +93,7 @@ static void on_abort(struct ls_role *r, const struct ls_error *theirs)
 	}
 	if (r->p.side == LS_SIDE_DEST && (r->word == LS_WORD_COMMITTED || r->persisting == LS_WORD_COMMITTED ||
 					  r->word == LS_WORD_STARTED)) {
-		ls_fail(&r->late, LS_E_CONFLICT, 0, "the source took back a VM that was committed here");
-		role_emit_error(r, &r->late);
+		role_conflict(r, "the source took back a VM that was committed here");
 		return;
 	}
 	role_fail(r, &err);
@@ -104,11 +105,41 @@ static void on_abort(struct ls_role *r, const struct ls_error *theirs)
 	role_return(r); // waits for the disk if CONSENTED is on its way there
 }
 
+// Rule 6: what the source says decides whether a start of an earlier life may go on.
+static void on_source_word(struct ls_role *r, const struct ls_role_msg *msg)
+{
+	if (r->p.peer_ledger_id[0] && strcmp(msg->ledger_id, r->p.peer_ledger_id) != 0)
+		return; // said when the connection came up
+	if (msg->word == LS_WORD_CONSENTED || msg->word == LS_WORD_RELEASED)
+		r->ask_first = false;
+	else if ((msg->word == LS_WORD_RETURNING || msg->word == LS_WORD_RETURNED) &&
+		 (r->word == LS_WORD_COMMITTED || r->word == LS_WORD_STARTED))
+		role_conflict(r, "the source took back a VM that was committed here");
+}
+
+// Rule 8: the destination that was said to be dead speaks.
+static void on_word_after_fence(struct ls_role *r, enum ls_word word)
+{
+	if (word == LS_WORD_COMMITTED || word == LS_WORD_STARTED)
+		role_conflict(r, "the fence was false, the destination had committed");
+	else if (word == LS_WORD_ABORTED || word == LS_WORD_LOST)
+		role_fence_settled(r);
+}
+
 static void on_word(struct ls_role *r, const struct ls_role_msg *msg)
 {
 	struct ls_error none = { .reason = LS_E_NONE };
 
-	if (r->p.side != LS_SIDE_SOURCE || r->word != LS_WORD_CONSENTED)
+	if (r->p.side != LS_SIDE_SOURCE) {
+		on_source_word(r, msg);
+		return;
+	}
+	if (strcmp(msg->ledger_id, r->p.peer_ledger_id) == 0 &&
+	    (r->word == LS_WORD_RETURNING || r->word == LS_WORD_RETURNED || r->persisting == LS_WORD_RETURNING)) {
+		on_word_after_fence(r, msg->word);
+		return;
+	}
+	if (r->word != LS_WORD_CONSENTED)
 		return;
 	if (strcmp(msg->ledger_id, r->p.peer_ledger_id) != 0)
 		return; // said when the connection came up
@@ -123,6 +154,15 @@ static void on_word(struct ls_role *r, const struct ls_role_msg *msg)
 		break;
 	case LS_WORD_COMMITTED:
 		break; // STARTED follows
+	case LS_WORD_LOST:
+		if (r->peer_lost || r->ended)
+			break;
+		r->peer_lost = true;
+		ls_fail(&r->late, LS_E_LOST_AFTER_COMMIT, 0, "%s committed and then lost the devices: only an operator may return the VM",
+			r->p.peer_host);
+		role_emit_error(r, &r->late);
+		role_end(r, LS_END_OPERATOR, &r->late);
+		break;
 	default:
 		r->retry_at = r->now + r->p.retry_ns;
 		break;
@@ -149,6 +189,8 @@ void role_on_peer(struct ls_role *r, const struct ls_role_msg *msg)
 		on_consent(r, msg);
 		break;
 	case LS_MSG_STARTED:
+		if (source && (r->word == LS_WORD_RETURNING || r->word == LS_WORD_RETURNED))
+			on_word_after_fence(r, LS_WORD_STARTED);
 		if (!source || r->word != LS_WORD_CONSENTED || r->peer_started)
 			break;
 		r->peer_started = true;
@@ -182,6 +224,13 @@ void role_answer(struct ls_role *r)
 	role_send(r, LS_MSG_WORD, false);
 }
 
+// Returned on a claim: whether it was true is asked until the destination answers.
+static bool fence_open(const struct ls_role *r)
+{
+	return r->fenced && !r->fence_settled && !r->conflict && !r->mute &&
+	       (r->word == LS_WORD_RETURNING || r->word == LS_WORD_RETURNED);
+}
+
 void role_on_peer_up(struct ls_role *r, const char *ledger_id)
 {
 	bool source = r->p.side == LS_SIDE_SOURCE;
@@ -207,6 +256,21 @@ void role_on_peer_up(struct ls_role *r, const char *ledger_id)
 		role_act(r, LS_ACT_PEER_CLOSE);
 		return;
 	}
+	if (!source && r->p.peer_ledger_id[0] && strcmp(ledger_id, r->p.peer_ledger_id) != 0) {
+		struct ls_error err;
+		ls_fail(&err, LS_E_LEDGER_LOST, 0, "the source's ledger is not the one that was prepared");
+		if (r->word == LS_WORD_COMMITTED && r->ask_first && !r->ended && !r->persisting) {
+			r->late = err;
+			role_emit_error(r, &r->late);
+			role_end(r, LS_END_OPERATOR, &r->late);
+		}
+		role_fail(r, &err);
+		return;
+	}
+	if (!source && r->ask_first && r->word == LS_WORD_COMMITTED)
+		role_send(r, LS_MSG_WORD_QUERY, false);
+	if (fence_open(r))
+		role_send(r, LS_MSG_WORD_QUERY, true);
 	if (source && r->word == LS_WORD_CONSENTED && !r->unwinding) {
 		role_send(r, LS_MSG_WORD_QUERY, true);
 		r->retry_at = r->now + r->p.retry_ns;
@@ -227,6 +291,8 @@ void role_on_peer_lost(struct ls_role *r, const struct ls_error *error)
 		r->retry_at = r->now + r->p.retry_ns;
 		return;
 	}
+	if (fence_open(r))
+		r->retry_at = r->now + r->p.retry_ns * FENCE_PATIENCE;
 	if (error)
 		err = *error;
 	else
@@ -237,6 +303,16 @@ void role_on_peer_lost(struct ls_role *r, const struct ls_error *error)
 void role_reach(struct ls_role *r)
 {
 	r->retry_at = LS_NO_DEADLINE;
+	if (fence_open(r)) {
+		if (r->peer_up) {
+			role_send(r, LS_MSG_WORD_QUERY, true);
+		} else if (!r->dialling) {
+			r->dialling = true;
+			role_act(r, LS_ACT_PEER_CONNECT);
+		}
+		r->retry_at = r->now + r->p.retry_ns * FENCE_PATIENCE;
+		return;
+	}
 	if (r->word != LS_WORD_CONSENTED || r->ended || r->unwinding || r->peer_started) {
 		if (r->persisting)
 			r->retry_at = r->now + r->p.retry_ns;

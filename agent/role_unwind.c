@@ -38,6 +38,13 @@ static void turn_back(struct ls_role *r, enum ls_word word)
 	role_persist(r, word);
 }
 
+void role_turn_back(struct ls_role *r, enum ls_word word, const struct ls_error *cause)
+{
+	r->cause = *cause;
+	role_emit_error(r, &r->cause);
+	turn_back(r, word);
+}
+
 void role_fail(struct ls_role *r, const struct ls_error *cause)
 {
 	bool may = role_may_unwind(r);
@@ -82,9 +89,9 @@ void role_on_vmm_lost(struct ls_role *r)
 // A kernel call that does not return cannot be killed: whoever waits for it says so and stops there.
 static uint64_t stuck_at(const struct ls_role *r, const struct role_device *d)
 {
-	bool arc = d->job == LS_JOB_ARC || d->job == LS_JOB_RESET;
+	bool arc = d->job == LS_JOB_ARC || d->job == LS_JOB_RESET || d->job == LS_JOB_ADOPT;
 
-	if (!d->busy || r->ended || !r->p.stuck_ns)
+	if (!d->busy || r->ended || !r->p.stuck_ns || (d->job == LS_JOB_ADOPT && d->told_stuck))
 		return LS_NO_DEADLINE;
 	if (arc)
 		return d->since_ns + r->p.stuck_ns;
@@ -120,6 +127,13 @@ static void on_stuck(struct ls_role *r, unsigned i)
 	}
 	if (r->persisting)
 		return;
+	d->told_stuck = true;
+	if (d->job == LS_JOB_ADOPT) {
+		if (r->word == LS_WORD_CONSENTED)
+			return; // the destination's word comes first
+		r->hold = HOLD_ADOPT;
+		r->held_in = r->phase;
+	}
 	r->late = stuck;
 	role_end(r, LS_END_OPERATOR, &r->late);
 }
@@ -142,8 +156,25 @@ void role_on_timer(struct ls_role *r)
 	for (unsigned i = 0; i < r->p.schedule.n_devices; i++)
 		if (r->now >= stuck_at(r, &r->dev[i]))
 			on_stuck(r, i);
+	if (r->now >= r->vmm_by)
+		role_on_vmm_late(r);
 	if (r->now >= r->retry_at)
 		role_reach(r);
+}
+
+// What is known not to fit is not waited for. Never after consent.
+void role_on_rest(struct ls_role *r, uint64_t rest_ns)
+{
+	uint64_t by = blackout_by(r);
+	struct ls_error late;
+
+	if (by == LS_NO_DEADLINE || r->now >= by || rest_ns <= by - r->now)
+		return;
+	ls_fail(&late, LS_E_DEADLINE, ETIMEDOUT,
+		"the VM has been paused for %llu ms, and the rest takes at least %llu ms: %llu ms are allowed",
+		(unsigned long long)((r->now - r->blackout.pause_ns) / 1000000), (unsigned long long)(rest_ns / 1000000),
+		(unsigned long long)(r->p.deadline_ns / 1000000));
+	role_fail(r, &late);
 }
 
 static uint64_t sooner(uint64_t a, uint64_t b)
@@ -154,6 +185,8 @@ static uint64_t sooner(uint64_t a, uint64_t b)
 uint64_t ls_role_deadline(const struct ls_role *r)
 {
 	uint64_t at = sooner(blackout_by(r), r->mute ? LS_NO_DEADLINE : sooner(r->peer_by, r->retry_at));
+
+	at = sooner(at, r->mute ? LS_NO_DEADLINE : r->vmm_by);
 
 	// While a word is being written nothing can follow from a stuck arc.
 	for (unsigned i = 0; i < r->p.schedule.n_devices && !r->persisting; i++)

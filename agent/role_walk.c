@@ -17,7 +17,7 @@ bool role_idle(const struct ls_role *r)
 	return !r->vmm_busy;
 }
 
-static void submit(struct ls_role *r, unsigned i, enum ls_job_kind job, bool for_step)
+void role_submit(struct ls_role *r, unsigned i, enum ls_job_kind job, bool for_step)
 {
 	struct role_device *d = &r->dev[i];
 	struct ls_role_action *a = role_act(r, LS_ACT_JOB);
@@ -43,23 +43,23 @@ static void pump(struct ls_role *r, unsigned i)
 		return;
 	if (d->wanted) {
 		d->wanted = false;
-		submit(r, i, d->wanted_job, true);
+		role_submit(r, i, d->wanted_job, true);
 	} else if (r->phase != PHASE_FORWARD) {
 		return;
 	} else if (d->stream_waiting) {
 		d->stream_waiting = false;
-		submit(r, i, LS_JOB_ACCEPT, false);
+		role_submit(r, i, LS_JOB_ACCEPT, false);
 	} else if (!d->image_begun && d->stream_up && !d->error.reason &&
 		   d->state == (r->p.side == LS_SIDE_SOURCE ? LS_STATE_STOP_COPY : LS_STATE_RESUMING)) {
 		d->image_begun = true;
-		submit(r, i, r->p.side == LS_SIDE_SOURCE ? LS_JOB_SEND : LS_JOB_LOAD, false);
+		role_submit(r, i, r->p.side == LS_SIDE_SOURCE ? LS_JOB_SEND : LS_JOB_LOAD, false);
 	}
 }
 
-static void want(struct ls_role *r, uint32_t devices, enum ls_job_kind job)
+void role_want(struct ls_role *r, uint32_t devices, enum ls_job_kind job)
 {
 	for (unsigned i = 0; i < r->p.schedule.n_devices; i++) {
-		if (!(devices & 1u << i))
+		if (!(devices & 1u << i) || !r->dev[i].here)
 			continue;
 		r->dev[i].wanted = true;
 		r->dev[i].wanted_job = job;
@@ -73,9 +73,9 @@ static void want_arcs(struct ls_role *r, const struct ls_step *step)
 	for (unsigned i = 0; i < r->p.schedule.n_devices; i++) {
 		int state = r->dev[i].state;
 		int target = ls_step_target(&r->p.schedule, r->p.side == LS_SIDE_DEST, r->unwinding, step, i);
-		if (target == state || (r->unwinding && ls_unwind_skips(step, (enum ls_state)state)))
+		if (target == state || ((r->unwinding || r->partly) && ls_unwind_skips(step, (enum ls_state)state)))
 			continue;
-		want(r, step->devices & 1u << i, LS_JOB_ARC);
+		role_want(r, step->devices & 1u << i, LS_JOB_ARC);
 	}
 	if (!r->unwinding && r->paused && ls_state_deaf(step->target) && !r->blackout.quiesced_ns)
 		r->blackout.quiesced_ns = r->now;
@@ -88,7 +88,7 @@ static void want_resets(struct ls_role *r, uint32_t devices)
 
 	for (unsigned i = 0; i < r->p.schedule.n_devices; i++)
 		if (ls_unwind_resets(all, r->dev[i].state))
-			want(r, devices & 1u << i, LS_JOB_RESET);
+			role_want(r, devices & 1u << i, LS_JOB_RESET);
 }
 
 static void begin_step(struct ls_role *r)
@@ -107,14 +107,14 @@ static void begin_step(struct ls_role *r)
 		if (r->p.side == LS_SIDE_SOURCE) {
 			r->dialling = true;
 			role_act(r, LS_ACT_PEER_CONNECT);
-			want(r, step->devices, LS_JOB_CONNECT);
+			role_want(r, step->devices, LS_JOB_CONNECT);
 		}
 		break;
 	case LS_STEP_ARC:
 		want_arcs(r, step);
 		break;
 	case LS_STEP_PRECOPY:
-		want(r, step->devices, LS_JOB_PRECOPY);
+		role_want(r, step->devices, LS_JOB_PRECOPY);
 		break;
 	case LS_STEP_GATE:
 		if (!(r->granted & 1u << step->gate))
@@ -136,11 +136,11 @@ static void begin_step(struct ls_role *r)
 			r->peer_by = r->now + r->p.peer_ns;
 		break;
 	case LS_STEP_VMM_RESUME:
-		if ((r->paused || r->p.side == LS_SIDE_DEST) && !r->vmm_lost)
+		if ((r->paused || r->p.side == LS_SIDE_DEST) && role_vmm_here(r))
 			role_vmm(r, LS_VMM_RESUME);
 		break;
 	case LS_STEP_VMM_DISCARD:
-		if (!r->vmm_lost)
+		if (role_vmm_here(r))
 			role_vmm(r, LS_VMM_DISCARD);
 		break;
 	case LS_STEP_STARTED:
@@ -157,7 +157,7 @@ static void begin_step(struct ls_role *r)
 	}
 }
 
-static bool jobs_done(const struct ls_role *r)
+bool role_jobs_done(const struct ls_role *r)
 {
 	for (unsigned i = 0; i < r->p.schedule.n_devices; i++)
 		if (r->dev[i].wanted || (r->dev[i].busy && r->dev[i].for_step))
@@ -190,16 +190,16 @@ static bool released(struct ls_role *r)
 		return false;
 	if (!r->told_end) {
 		r->told_end = true;
-		want(r, r->all, LS_JOB_RESET);
+		role_want(r, r->all, LS_JOB_RESET);
 	}
-	return jobs_done(r);
+	return role_jobs_done(r);
 }
 
 static bool step_done(struct ls_role *r, const struct ls_step *step)
 {
 	switch (step->kind) {
 	case LS_STEP_STREAMS:
-		return jobs_done(r) && streams_up(r, step->devices);
+		return role_jobs_done(r) && streams_up(r, step->devices);
 	case LS_STEP_GATE:
 		return r->granted & 1u << step->gate;
 	case LS_STEP_VMM_PAUSE:
@@ -236,7 +236,7 @@ static bool step_done(struct ls_role *r, const struct ls_step *step)
 	case LS_STEP_VMM_DISCARD:
 		return !r->vmm_busy;
 	default:
-		return jobs_done(r);
+		return role_jobs_done(r);
 	}
 }
 
@@ -282,33 +282,55 @@ static void close_all(struct ls_role *r)
 		struct role_device *d = &r->dev[i];
 		if (!d->closed && !d->busy) {
 			d->closed = true;
-			submit(r, i, LS_JOB_CLOSE, false);
+			role_submit(r, i, LS_JOB_CLOSE, false);
 		}
 		closed = closed && d->closed && !d->busy;
 	}
 	if (!closed || r->vmm_busy)
 		return;
 	enum ls_vmm_op last = r->word == LS_WORD_RELEASED ? LS_VMM_GONE : LS_VMM_RETURN;
-	if (!r->vmm_lost && !(r->vmm_answered && r->vmm_op == last)) {
+	if (role_vmm_here(r) && !(r->vmm_answered && r->vmm_op == last)) {
 		role_vmm(r, last);
 		return;
 	}
 	role_end(r, r->how ? r->how : LS_END_DONE, &r->cause);
 }
 
+// Of an earlier life, or after an operator's reset: what has to be there first.
+static bool may_go_on(struct ls_role *r)
+{
+	if (r->adopting) {
+		if (!role_take_up(r) || r->persisting)
+			return false;
+	}
+	if (r->resetting) {
+		for (unsigned i = 0; i < r->p.schedule.n_devices; i++)
+			pump(r, i);
+		if (!role_jobs_done(r))
+			return false;
+		r->resetting = false;
+	}
+	if (r->restarted && r->word == LS_WORD_COMMITTED && !r->begun && (r->persisting || r->ask_first || !role_may_walk(r)))
+		return false;
+	return true;
+}
+
 void role_advance(struct ls_role *r)
 {
 	while (!r->mute && r->phase != PHASE_OVER && r->word != LS_WORD_NONE) {
 		if (r->phase == PHASE_DRAIN) {
-			if (r->persisting || !role_idle(r))
+			if (!role_take_up(r) || r->persisting || !role_idle(r))
 				return;
-			begin_unwind_track(r);
+			if (role_may_walk(r))
+				begin_unwind_track(r);
 		} else if (r->phase == PHASE_CLOSING) {
 			close_all(r);
 			return;
 		} else if (r->index >= r->track->n) {
 			r->phase = PHASE_CLOSING;
 			r->vmm_answered = false;
+		} else if (!may_go_on(r)) {
+			return;
 		} else {
 			const struct ls_step *step = &r->track->step[r->index];
 			if (r->word == LS_WORD_COMMITTED && r->vmm_lost && !r->resumed) {

@@ -17,9 +17,10 @@ static const struct {
 	[LS_WORD_RETURNED] = { "RETURNED", LS_SIDE_SOURCE, false, 0 },
 	[LS_WORD_RELEASED] = { "RELEASED", LS_SIDE_SOURCE, false, 0 },
 	[LS_WORD_UNDECIDED] = { "UNDECIDED", LS_SIDE_DEST, true, 1u << LS_WORD_COMMITTED | 1u << LS_WORD_ABORTED },
-	[LS_WORD_COMMITTED] = { "COMMITTED", LS_SIDE_DEST, true, 1u << LS_WORD_STARTED },
+	[LS_WORD_COMMITTED] = { "COMMITTED", LS_SIDE_DEST, true, 1u << LS_WORD_STARTED | 1u << LS_WORD_LOST },
 	[LS_WORD_ABORTED] = { "ABORTED", LS_SIDE_DEST, false, 0 },
 	[LS_WORD_STARTED] = { "STARTED", LS_SIDE_DEST, false, 0 },
+	[LS_WORD_LOST] = { "LOST_AFTER_COMMIT", LS_SIDE_DEST, true, 0 },
 };
 
 const char *ls_word_name(enum ls_word word)

@@ -20,6 +20,7 @@ enum ls_word {
 	LS_WORD_COMMITTED, // destination: it may run here
 	LS_WORD_ABORTED,   // destination: it never will
 	LS_WORD_STARTED,   // destination: vCPUs were resumed
+	LS_WORD_LOST,      // destination: committed, and its loaded devices are gone: it never will start (rule 6)
 	LS_WORD_COUNT
 };
 
