@@ -65,7 +65,7 @@ build() {
   local dir=$1
   shift
   cmake -S . -B "$dir" -G Ninja "$@" >"$logs/cmake.log" 2>&1 || { cat "$logs/cmake.log"; return 1; }
-  ninja -C "$dir"
+  ninja --quiet -C "$dir"
 }
 
 finish() {
