@@ -108,6 +108,25 @@ static void verify(struct tv_control *c, struct tv_client *client)
 	answer_json(client, tv_report_json(c->vm, &c->report));
 }
 
+static void reset(struct tv_control *c, struct tv_client *client, const char *name)
+{
+	const struct tv_device *dev = tv_bus_find(&c->vm->bus, name);
+	struct ls_error err = { 0 };
+	char text[512], line[540] = "ok\n";
+	int r;
+
+	if (!dev || c->vm->state != TV_RUNNING) {
+		answer(client, dev ? "error: the VM does not run here\n" : "error: no such device\n");
+		return;
+	}
+	tv_vcpu_park(&c->vm->vcpu);
+	r = tv_reset_device(c->vm, (unsigned)(dev - c->vm->bus.dev), c->stall_ms, &c->report, &err);
+	tv_vcpu_run(&c->vm->vcpu);
+	if (r < 0)
+		snprintf(line, sizeof(line), "error: %s\n", ls_error_text(&err, text, sizeof(text)));
+	answer(client, line);
+}
+
 static void table(struct tv_control *c, struct tv_client *client)
 {
 	char *text;
@@ -155,6 +174,8 @@ static void carry_out(struct tv_control *c, struct tv_client *client)
 		verify(c, client);
 	else if (!strcmp(line, "table"))
 		table(c, client);
+	else if (!strncmp(line, "reset ", 6))
+		reset(c, client, line + 6);
 	else if (!strncmp(line, "wait ", 5))
 		wait_for(c, client, line + 5);
 	else if (!strncmp(line, "ram-peer ", 9))
@@ -162,7 +183,7 @@ static void carry_out(struct tv_control *c, struct tv_client *client)
 	else if (!strcmp(line, "quit"))
 		c->quit = true;
 	else
-		answer(client, "error: status, verify, table, wait STATE, ram-peer ADDRESS or quit\n");
+		answer(client, "error: status, verify, reset DEVICE, table, wait STATE, ram-peer ADDRESS or quit\n");
 }
 
 static void serve_client(struct tv_control *c, struct tv_client *client)

@@ -3,6 +3,7 @@
 // its answer.
 //   status            one line of JSON
 //   verify            proves that nothing was lost; one line of JSON
+//   reset DEVICE      the guest resets it, with everything checked before, and sets it up again: ok, or error: ...
 //   table             the ledger of writes as of the last verify
 //   wait STATE        answers `ok STATE` once the VM is incoming, running, paused or gone
 //   ram-peer ADDRESS  where RAM goes in the next move

@@ -127,14 +127,61 @@ int tv_guest_boot(struct tv_machine *m, unsigned ring_size, uint32_t ballast, st
 		return r;
 	tv_pattern_fill(UINT16_MAX, 0, m->ram + TV_RAM_PATTERN, 0x10000);
 	memset(m->ram + TV_RAM_SCRATCH, 0, 0x10000);
-	for (unsigned i = 0; i < g->n_devices; i++)
+	for (unsigned i = 0; i < g->n_devices; i++) {
 		write_ring(m, i);
+		for (unsigned j = 0; j < g->n_devices; j++)
+			g->base[i][j] = (struct tv_base){ .expected = 1 };
+	}
 	for (unsigned i = 0; i < g->n_devices; i++) {
 		r = start_engine(m, i);
 		if (r < 0)
 			return ls_fail(err, LS_E_INTERNAL, -r, "cannot write the window of %s", m->bus->dev[i].name);
 	}
 	return 0;
+}
+
+static void take_base(struct tv_machine *m, unsigned from, unsigned to)
+{
+	struct tv_guest *g = tv_guest(m);
+	struct tv_device *src = &m->bus->dev[from], *dst = &m->bus->dev[to];
+	uint32_t at = 8 * g->dev[from].slot;
+
+	g->base[from][to] = (struct tv_base){
+		.sent = tv_read64(m->bus, src, LSM_REG_TX_SEQ + 8 * g->dev[to].slot) - 1,
+		.received = tv_read64(m->bus, dst, LSM_REG_RX_COUNT + at),
+		.out_of_order = tv_read64(m->bus, dst, LSM_REG_RX_OOO + at),
+		.gap = tv_read64(m->bus, dst, LSM_REG_RX_GAP + at),
+		.expected = tv_read64(m->bus, dst, LSM_REG_RX_SEQ + at),
+	};
+}
+
+static void take_bases(struct tv_machine *m, unsigned i)
+{
+	for (unsigned j = 0; j < m->bus->n; j++) {
+		if (j == i)
+			continue;
+		take_base(m, i, j);
+		take_base(m, j, i);
+	}
+}
+
+int tv_guest_restart(struct tv_machine *m, unsigned i, uint64_t resumes, struct ls_error *err)
+{
+	struct tv_guest_dev *g = &tv_guest(m)->dev[i];
+	uint64_t n;
+	int r;
+
+	for (unsigned v = 0; v < LSM_VECTORS; v++) {
+		(void)!read(m->bus->dev[i].irq[v], &n, sizeof(n));
+		m->bus->dev[i].unread[v] = 0;
+		g->irq[v] = resumes;
+	}
+	g->seen = g->asked_at = 0;
+	g->resets++;
+	take_bases(m, i);
+	write_ring(m, i);
+	r = start_engine(m, i);
+	return r < 0 ? ls_fail(err, LS_E_INTERNAL, -r, "cannot write the window of %s", m->bus->dev[i].name) : 0;
 }
 
 int tv_guest_adopt(struct tv_machine *m, struct ls_error *err)

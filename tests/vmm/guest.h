@@ -21,6 +21,13 @@ struct tv_guest_dev {
 	// plus 1; 0: none. It posts the next only after the interrupt has come.
 	uint64_t asked_at;
 	uint64_t asked, served;
+	uint64_t resets;        // by the guest's own driver
+};
+
+// Where the two ends of a pair stood when either was reset last: what one counts from is news to the other.
+struct tv_base {
+	uint64_t sent, received, out_of_order, gap;
+	uint64_t expected;      // number that the receiver waited for
 };
 
 struct tv_guest {
@@ -29,7 +36,9 @@ struct tv_guest {
 	uint64_t errors;        // wrong, missing or late completions
 	char first_error[160];
 	struct tv_guest_dev dev[TV_MAX_DEVICES];
+	struct tv_base base[TV_MAX_DEVICES][TV_MAX_DEVICES]; // from, to
 };
+_Static_assert(sizeof(struct tv_guest) <= TV_RAM_PATTERN, "the guest's page reaches into the pattern");
 
 struct tv_machine {
 	struct tv_bus *bus;
@@ -46,6 +55,9 @@ static inline struct tv_guest *tv_guest(const struct tv_machine *m)
 
 // Boots: resets the devices, lays out RAM, starts the engines. Config space and interrupts are set up by then.
 int tv_guest_boot(struct tv_machine *m, unsigned ring_size, uint32_t ballast, struct ls_error *err);
+// The driver of one device begins anew, all engines at rest: the device has been reset, its config space and interrupts
+// are set up again. `resumes`: how often every vector has been signalled so far.
+int tv_guest_restart(struct tv_machine *m, unsigned i, uint64_t resumes, struct ls_error *err);
 // Finds itself in RAM that has come from elsewhere.
 int tv_guest_adopt(struct tv_machine *m, struct ls_error *err);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/vmm/verify.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +32,7 @@ static void check_pattern_in_ram(struct tv_vm *vm, struct tv_report *r)
 		}
 }
 
-void tv_verify(struct tv_vm *vm, unsigned stall_ms, struct tv_report *ret)
+static void check_at_rest(struct tv_vm *vm, unsigned stall_ms, struct tv_report *ret)
 {
 	struct tv_guest *g = tv_guest(&vm->machine);
 
@@ -53,8 +54,34 @@ void tv_verify(struct tv_vm *vm, unsigned stall_ms, struct tv_report *ret)
 	}
 	tv_check_pairs(vm, ret);
 	check_pattern_in_ram(vm, ret);
-	tv_restart_engines(vm);
 	ret->ok = !ret->n_errors;
+}
+
+void tv_verify(struct tv_vm *vm, unsigned stall_ms, struct tv_report *ret)
+{
+	check_at_rest(vm, stall_ms, ret);
+	tv_restart_engines(vm);
+}
+
+int tv_reset_device(struct tv_vm *vm, unsigned i, unsigned stall_ms, struct tv_report *report, struct ls_error *err)
+{
+	struct tv_device *dev = &vm->bus.dev[i];
+	int r = 0;
+
+	check_at_rest(vm, stall_ms, report);
+	if (!report->ok)
+		r = ls_fail(err, LS_E_INTERNAL, EBADMSG, "wrong before the reset: %.150s", report->error[0]);
+	if (!r) {
+		r = vm->bus.backend->reset(dev);
+		if (!r)
+			r = tv_platform_boot(&vm->bus, dev);
+		if (r)
+			ls_fail(err, LS_E_RESET_FAILED, -r, "cannot bring %s up again", dev->name);
+	}
+	if (!r)
+		r = tv_guest_restart(&vm->machine, i, vm->resumes, err);
+	tv_restart_engines(vm);
+	return r;
 }
 
 json_t *tv_report_json(const struct tv_vm *vm, const struct tv_report *report)
@@ -62,11 +89,12 @@ json_t *tv_report_json(const struct tv_vm *vm, const struct tv_report *report)
 	json_t *devices = json_array(), *pairs = json_array(), *errors = json_array();
 
 	for (unsigned i = 0; i < vm->bus.n; i++)
-		json_array_append_new(devices, json_pack("{s:s, s:I, s:I, s:I, s:I}", "name", vm->bus.dev[i].name,
+		json_array_append_new(devices, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "name", vm->bus.dev[i].name,
 							 "done", (json_int_t)report->done[i],
 							 "stamps", (json_int_t)report->stamps[i],
 							 "irqs", (json_int_t)report->irqs[i],
-							 "served", (json_int_t)report->served[i]));
+							 "served", (json_int_t)report->served[i], "resets",
+							 (json_int_t)tv_guest(&vm->machine)->dev[i].resets));
 	for (unsigned i = 0; i < report->n_pairs; i++) {
 		const struct tv_pair *p = &report->pair[i];
 
