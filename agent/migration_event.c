@@ -116,14 +116,17 @@ static void send_progress(struct ls_watcher *w)
 	}
 }
 
-static void on_progress(uv_timer_t *timer)
+static void send_all_progress(struct ls_migration *m)
 {
-	struct ls_migration *m = timer->data;
-
 	for (struct ls_watcher *w = m->watchers, *next; w; w = next) {
 		next = w->next;
 		send_progress(w);
 	}
+}
+
+static void on_progress(uv_timer_t *timer)
+{
+	send_all_progress(timer->data);
 }
 
 static void store(struct ls_migration *m, Lockstep__V1__AgentEvent *event)
@@ -215,6 +218,8 @@ void ls_migration_emit(struct ls_migration *m, const struct ls_role_action *a)
 	}
 	switch (a->kind) {
 	case LS_ACT_EMIT_STEP:
+		if (a->end_ns)
+			send_all_progress(m); // figures come before what they led to
 		store_step(m, a, &event);
 		break;
 	case LS_ACT_EMIT_GATE:
@@ -241,8 +246,7 @@ void ls_migration_emit(struct ls_migration *m, const struct ls_role_action *a)
 		ended.error = a->error ? &detail : NULL;
 		event.kind_case = LOCKSTEP__V1__AGENT_EVENT__KIND_ENDED;
 		event.ended = &ended;
-		for (struct ls_watcher *w = m->watchers; w; w = w->next)
-			send_progress(w); // the last figures come before the last event
+		send_all_progress(m);
 		store(m, &event);
 		break;
 	default:

@@ -21,7 +21,7 @@ def ctl(stack, *args):
 
 
 def demonstrate(stack):
-    say("a VM with four devices on host-a, every pair of them writing to each other; a VMM waits on host-b")
+    say("a VM on host-a: four devices, every pair writing to each other")
     stack.boot()
     if ctl(stack, "devices", "host-a"):
         return "host-a does not answer"
@@ -56,7 +56,8 @@ def main(kind):
     if problem:
         say(f"FAILED: {problem}")
         return 1
-    say("DONE: the VM runs on host-b; no peer-to-peer write, DMA write or interrupt was lost")
+    say("DONE: the VM runs on host-b; not one peer-to-peer write, DMA write\n"
+        "   or interrupt was lost")
     return 0
 
 
