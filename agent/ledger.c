@@ -13,12 +13,13 @@
 #include "agent/ledger_sql.h"
 #include "common/fault.h"
 
-enum kind { REQUEST_BEGIN, REQUEST_PERSIST, REQUEST_TERM };
+enum kind { REQUEST_BEGIN, REQUEST_PERSIST, REQUEST_CLOSE, REQUEST_CLAIM, REQUEST_TERM };
 
 struct request {
 	struct request *next;
 	enum kind kind;
 	struct ls_ledger_record record; // its `request` is owned
+	struct ls_ledger_claim claim;
 	ls_ledger_done_fn *done;
 	void *user;
 	int status;
@@ -75,6 +76,12 @@ static void write_one(struct ls_ledger *l, struct request *q)
 		break;
 	case REQUEST_PERSIST:
 		q->status = ls_ledger_sql_persist(l->db, q->record.migration, q->record.word, &q->error);
+		break;
+	case REQUEST_CLOSE:
+		q->status = ls_ledger_sql_close(l->db, q->record.migration, &q->error);
+		break;
+	case REQUEST_CLAIM:
+		q->status = ls_ledger_sql_claim(l->db, &q->claim, &q->error);
 		break;
 	case REQUEST_TERM:
 		q->status = ls_ledger_sql_term(l->db, q->record.term, q->record.coordinator, &q->error);
@@ -237,6 +244,19 @@ int ls_ledger_each(struct ls_ledger *l, ls_ledger_each_fn *each, void *user, str
 	return ls_ledger_sql_each(l->db, each, user, err);
 }
 
+int ls_ledger_each_claim(struct ls_ledger *l, ls_ledger_each_claim_fn *each, void *user, struct ls_error *err)
+{
+	return ls_ledger_sql_each_claim(l->db, each, user, err);
+}
+
+static void post(struct ls_ledger *l, struct request *q)
+{
+	uv_mutex_lock(&l->mutex);
+	push(&l->todo, q);
+	uv_cond_signal(&l->wake);
+	uv_mutex_unlock(&l->mutex);
+}
+
 static void enqueue(struct ls_ledger *l, enum kind kind, const struct ls_ledger_record *record,
 		    ls_ledger_done_fn *done, void *user)
 {
@@ -252,10 +272,7 @@ static void enqueue(struct ls_ledger *l, enum kind kind, const struct ls_ledger_
 	q->record.request = copy;
 	q->done = done;
 	q->user = user;
-	uv_mutex_lock(&l->mutex);
-	push(&l->todo, q);
-	uv_cond_signal(&l->wake);
-	uv_mutex_unlock(&l->mutex);
+	post(l, q);
 }
 
 void ls_ledger_begin(struct ls_ledger *l, const struct ls_ledger_record *record, ls_ledger_done_fn *done, void *user)
@@ -272,6 +289,27 @@ void ls_ledger_persist(struct ls_ledger *l, const char *migration, enum ls_word 
 	enqueue(l, REQUEST_PERSIST, &record, done, user);
 }
 
+void ls_ledger_close(struct ls_ledger *l, const char *migration, ls_ledger_done_fn *done, void *user)
+{
+	struct ls_ledger_record record = { .done = true };
+
+	snprintf(record.migration, sizeof(record.migration), "%s", migration);
+	enqueue(l, REQUEST_CLOSE, &record, done, user);
+}
+
+void ls_ledger_claim(struct ls_ledger *l, const struct ls_ledger_claim *claim, ls_ledger_done_fn *done, void *user)
+{
+	struct request *q = calloc(1, sizeof(*q));
+
+	if (!q)
+		abort();
+	q->kind = REQUEST_CLAIM;
+	q->claim = *claim;
+	q->done = done;
+	q->user = user;
+	post(l, q);
+}
+
 void ls_ledger_term(struct ls_ledger *l, uint64_t term, const char *coordinator, ls_ledger_done_fn *done, void *user)
 {
 	struct ls_ledger_record record = { .term = term };
@@ -280,8 +318,8 @@ void ls_ledger_term(struct ls_ledger *l, uint64_t term, const char *coordinator,
 	enqueue(l, REQUEST_TERM, &record, done, user);
 }
 
-int ls_ledger_read(const char *path, char id[LS_LEDGER_ID_SIZE], ls_ledger_each_fn *each, void *user,
-		   struct ls_error *err)
+int ls_ledger_read(const char *path, char id[LS_LEDGER_ID_SIZE], ls_ledger_each_fn *each,
+		   ls_ledger_each_claim_fn *each_claim, void *user, struct ls_error *err)
 {
 	char coordinator[LS_NAME_MAX];
 	sqlite3 *db;
@@ -293,6 +331,8 @@ int ls_ledger_read(const char *path, char id[LS_LEDGER_ID_SIZE], ls_ledger_each_
 	r = ls_ledger_sql_identity(db, id, &term, coordinator, err);
 	if (r == 0)
 		r = ls_ledger_sql_each(db, each, user, err);
+	if (r == 0)
+		r = ls_ledger_sql_each_claim(db, each_claim, user, err);
 	sqlite3_close_v2(db);
 	return r;
 }

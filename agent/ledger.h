@@ -11,17 +11,28 @@
 
 #include "agent/role.h"
 
+#define LS_EVIDENCE_MAX 201 // with the terminating NUL
+
 struct ls_ledger;
 
 struct ls_ledger_record {
 	char migration[LS_NAME_MAX], vm[LS_NAME_MAX];
 	enum ls_side side;
 	enum ls_word word;
+	bool done;                      // nothing is left to do on this host, the VM is free
 	uint64_t term;                  // 0: none
 	char coordinator[LS_NAME_MAX];
 	uint64_t created_ms;            // Unix time
 	const void *request;            // packed PrepareRequest; NULL if there was none
 	size_t request_len;
+};
+
+// An operator's word that the destination's host cannot run the VM any more (rule 8).
+struct ls_ledger_claim {
+	char migration[LS_NAME_MAX], host[LS_NAME_MAX], actor[LS_NAME_MAX];
+	unsigned method;                // lockstep.v1.FenceClaim.Method
+	char evidence[LS_EVIDENCE_MAX];
+	uint64_t time_ms;
 };
 
 // Opens or creates, takes the lock (LEDGER with EBUSY: another agent has it), checks integrity and schema.
@@ -35,6 +46,8 @@ void ls_ledger_highest(const struct ls_ledger *l, uint64_t *term, char coordinat
 // Before the first request only: every record, oldest first.
 typedef void ls_ledger_each_fn(void *user, const struct ls_ledger_record *record);
 int ls_ledger_each(struct ls_ledger *l, ls_ledger_each_fn *each, void *user, struct ls_error *err);
+typedef void ls_ledger_each_claim_fn(void *user, const struct ls_ledger_claim *claim);
+int ls_ledger_each_claim(struct ls_ledger *l, ls_ledger_each_claim_fn *each, void *user, struct ls_error *err);
 
 // On the loop, in order of request. 0, or a negative errno with `err` filled: nothing is known then
 // about what the disk holds.
@@ -43,10 +56,12 @@ typedef void ls_ledger_done_fn(void *user, int status, const struct ls_error *er
 void ls_ledger_begin(struct ls_ledger *l, const struct ls_ledger_record *record, ls_ledger_done_fn *done, void *user);
 void ls_ledger_persist(struct ls_ledger *l, const char *migration, enum ls_word word, ls_ledger_done_fn *done,
 		       void *user);
+void ls_ledger_close(struct ls_ledger *l, const char *migration, ls_ledger_done_fn *done, void *user); // record.done
+void ls_ledger_claim(struct ls_ledger *l, const struct ls_ledger_claim *claim, ls_ledger_done_fn *done, void *user);
 void ls_ledger_term(struct ls_ledger *l, uint64_t term, const char *coordinator, ls_ledger_done_fn *done, void *user);
 
 // For `show`: reads beside a running agent, changes nothing.
-int ls_ledger_read(const char *path, char id[LS_LEDGER_ID_SIZE], ls_ledger_each_fn *each, void *user,
-		   struct ls_error *err);
+int ls_ledger_read(const char *path, char id[LS_LEDGER_ID_SIZE], ls_ledger_each_fn *each,
+		   ls_ledger_each_claim_fn *each_claim, void *user, struct ls_error *err);
 
 #endif

@@ -32,7 +32,15 @@ static void show_record(void *user, const struct ls_ledger_record *record)
 		strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
 	printf("migration %s vm=%s side=%s word=%s%s begun=%s term=%llu coordinator=%s\n", record->migration, record->vm,
 	       record->side == LS_SIDE_SOURCE ? "source" : "destination", ls_word_name(record->word),
-	       ls_word_open(record->word) ? " OPEN" : "", when, (unsigned long long)record->term, record->coordinator);
+	       record->done ? "" : ls_word_open(record->word) ? " OPEN" : " UNFINISHED", when, (unsigned long long)record->term, record->coordinator);
+}
+
+static void show_claim(void *user, const struct ls_ledger_claim *claim)
+{
+	static const char *const methods[] = { "?", "powered-off", "processes-killed" };
+
+	printf("claim %s host=%s method=%s actor=%s evidence=\"%s\"\n", claim->migration, claim->host,
+	       methods[claim->method < 3 ? claim->method : 0], claim->actor, claim->evidence);
 }
 
 int ls_show(const struct ls_agent_config *config)
@@ -43,7 +51,7 @@ int ls_show(const struct ls_agent_config *config)
 	printf("host %s\n", config->host);
 	for (unsigned i = 0; i < config->n_devices; i++)
 		show_device(&config->device[i]);
-	if (ls_ledger_read(config->ledger, id, show_record, NULL, &err) < 0) {
+	if (ls_ledger_read(config->ledger, id, show_record, show_claim, NULL, &err) < 0) {
 		fprintf(stderr, "lockstep-agent: %s\n", ls_error_text(&err, text, sizeof(text)));
 		return 1;
 	}

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <sqlite3.h>
 
 #include "agent/ledger.h"
 
@@ -117,7 +118,7 @@ static void every_word_follows_the_rules_and_no_other(void **state)
 				assert_int_equal(persist(p, id, LS_WORD_RETURNING), 0);
 			if (from == LS_WORD_RELEASED)
 				assert_int_equal(persist(p, id, LS_WORD_CONSENTED), 0);
-			if (from == LS_WORD_STARTED)
+			if (from == LS_WORD_STARTED || from == LS_WORD_LOST)
 				assert_int_equal(persist(p, id, LS_WORD_COMMITTED), 0);
 			if (from != first)
 				assert_int_equal(persist(p, id, from), 0);
@@ -157,6 +158,81 @@ static void one_open_migration_per_vm(void **state)
 	assert_int_equal(begin(p, "m2", "vm", LS_WORD_UNDECIDED), 0);
 }
 
+static int close_record(struct place *p, const char *id)
+{
+	ls_ledger_close(p->ledger, id, done, p);
+	return wait_for(p, p->n_done + 1);
+}
+
+static void a_closed_record_frees_the_vm_and_keeps_its_word(void **state)
+{
+	struct place *p = *state;
+
+	assert_int_equal(begin(p, "m1", "vm", LS_WORD_ACTIVE), 0);
+	assert_int_equal(persist(p, "m1", LS_WORD_CONSENTED), 0);
+	assert_int_equal(begin(p, "m2", "vm", LS_WORD_ACTIVE), -EEXIST);
+	assert_int_equal(close_record(p, "m1"), 0);
+	assert_true(persist(p, "m1", LS_WORD_RETURNING) < 0);
+	assert_int_equal(begin(p, "m2", "vm", LS_WORD_ACTIVE), 0);
+}
+
+static void each_claim(void *user, const struct ls_ledger_claim *claim)
+{
+	struct place *p = user;
+
+	p->n_records++;
+	assert_string_equal(claim->evidence, "pulled the plug");
+	assert_int_equal(claim->method, 1);
+}
+
+static void a_claim_survives_a_restart(void **state)
+{
+	struct place *p = *state;
+	struct ls_ledger_claim claim = { "m", "hb", "ann", 1, "pulled the plug", 7 };
+
+	ls_ledger_claim(p->ledger, &claim, done, p);
+	assert_true(wait_for(p, 1) < 0); // of nothing
+	assert_int_equal(begin(p, "m", "vm", LS_WORD_ACTIVE), 0);
+	ls_ledger_claim(p->ledger, &claim, done, p);
+	assert_int_equal(wait_for(p, 3), 0);
+	close_ledger(p);
+	assert_int_equal(ls_ledger_open(&p->loop, p->path, &p->ledger, NULL), 0);
+	assert_int_equal(ls_ledger_each_claim(p->ledger, each_claim, p, NULL), 0);
+	assert_int_equal(p->n_records, 1);
+}
+
+static void an_older_ledger_is_brought_up_to_date(void **state)
+{
+	static const char old[] =
+		"CREATE TABLE identity (one INTEGER PRIMARY KEY, id TEXT NOT NULL, term INTEGER, coordinator TEXT);"
+		"INSERT INTO identity VALUES (1, '00112233445566778899aabbccddeeff', 3, 'c');"
+		"CREATE TABLE migration (id TEXT PRIMARY KEY, vm TEXT NOT NULL, side INTEGER NOT NULL, word TEXT NOT NULL,"
+		"  term INTEGER NOT NULL, coordinator TEXT NOT NULL, created_ms INTEGER NOT NULL, request BLOB) STRICT;"
+		"CREATE UNIQUE INDEX one_open_per_vm ON migration (vm);"
+		"CREATE TABLE word (migration TEXT NOT NULL, word TEXT NOT NULL, time_ms INTEGER NOT NULL) STRICT;"
+		"CREATE TRIGGER words_stand BEFORE UPDATE OF word ON migration BEGIN SELECT RAISE(ABORT, ''); END;"
+		"CREATE TRIGGER words_begin BEFORE INSERT ON migration BEGIN SELECT 1; END;"
+		"CREATE TRIGGER words_first AFTER INSERT ON migration BEGIN SELECT 1; END;"
+		"CREATE TRIGGER kept BEFORE DELETE ON migration BEGIN SELECT 1; END;"
+		"INSERT INTO migration VALUES ('m1', 'v1', 1, 'CONSENTED', 3, 'c', 5, x'78797a');"
+		"INSERT INTO migration VALUES ('m2', 'v2', 2, 'STARTED', 3, 'c', 6, x'78797a');"
+		"PRAGMA user_version = 1;";
+	struct place *p = *state;
+	sqlite3 *db;
+
+	close_ledger(p);
+	unlink(p->path);
+	assert_int_equal(sqlite3_open(p->path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, old, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	assert_int_equal(ls_ledger_open(&p->loop, p->path, &p->ledger, NULL), 0);
+	assert_int_equal(ls_ledger_each(p->ledger, each, p, NULL), 0);
+	assert_int_equal(p->n_records, 2);
+	assert_true(p->last.done);
+	assert_int_equal(persist(p, "m1", LS_WORD_RELEASED), 0);
+	assert_true(persist(p, "m2", LS_WORD_COMMITTED) < 0);
+}
+
 static void a_second_agent_is_refused(void **state)
 {
 	struct place *p = *state;
@@ -192,6 +268,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(every_word_follows_the_rules_and_no_other, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(words_survive_a_restart, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(one_open_migration_per_vm, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_closed_record_frees_the_vm_and_keeps_its_word, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_claim_survives_a_restart, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(an_older_ledger_is_brought_up_to_date, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_second_agent_is_refused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_damaged_ledger_is_refused, set_up, tear_down),
 	};
