@@ -17,7 +17,7 @@ say() { printf '\n== %s\n' "$*"; }
 
 say "set up and build"
 ./deploy/setup.sh
-log=build/demo-build.log
+log=build/demo.log
 mkdir -p build
 if ! { cmake -S . -B build -G Ninja && ninja -C build; } >"$log" 2>&1; then
   tail -n 40 "$log"
@@ -27,10 +27,10 @@ echo "built in build/"
 
 if [ $hosts = guests ]; then
   say "a kernel for the hosts, our driver for that kernel"
-  if why=$({ tests/kernel/fetch.sh 6.12 && tests/kernel/build_module.sh 6.12; } 2>&1); then
-    echo "Linux $(sed -n 2p <<<"$why"), lockstep_vdev.ko"
+  if { release=$(tests/kernel/fetch.sh 6.12 | tail -n 1) && tests/kernel/build_module.sh 6.12; } >"$log" 2>&1; then
+    echo "Linux $release, lockstep_vdev.ko"
   else
-    tail -n 5 <<<"$why"
+    tail -n 5 "$log"
     echo "falling back to simulated hosts (--sim): no kernel or module for the emulated ones, see above"
     hosts=sim
   fi
