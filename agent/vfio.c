@@ -85,8 +85,11 @@ static int vfio_open(const char *path, int fd, struct ls_dev **ret, struct ls_er
 	struct ls_dev *dev = malloc(sizeof(*dev));
 	if (!dev)
 		return ls_fail(err, LS_E_RESOURCE, ENOMEM, "cannot open %s", path);
-	dev->opening = (struct ls_vfio_opening){.device = fd, .group = -1, .container = -1};
-	int r = fd >= 0 ? 0 : ls_vfio_open_group(path, &dev->opening, err);
+	dev->opening = LS_VFIO_OPENING_NONE;
+	dev->opening.device = fd;
+	int r = fd >= 0 ? 0 : ls_vfio_open_cdev(path, &dev->opening, err);
+	if (r > 0)
+		r = ls_vfio_open_group(path, &dev->opening, err);
 	if (r < 0) {
 		free(dev);
 		return r;
@@ -187,12 +190,18 @@ static int vfio_precopy_info(struct ls_dev *dev, int data_fd, uint64_t *initial,
 	return 0;
 }
 
+static int vfio_fd(const struct ls_dev *dev)
+{
+	return dev->opening.device;
+}
+
 const struct ls_provider ls_provider_vfio = {
 	.name = "vfio",
 	.inspect = ls_vfio_inspect,
 	.check_version = ls_vfio_check_version,
 	.open = vfio_open,
 	.close = vfio_close,
+	.fd = vfio_fd,
 	.probe = vfio_probe,
 	.data_size = vfio_data_size,
 	.get_state = vfio_get_state,

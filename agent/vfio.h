@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside provider `vfio`: vfio.c (the device), vfio_open.c (ways to get a device fd), vfio_sysfs.c (without opening).
+// Inside provider `vfio`: vfio.c (the device), vfio_open.c and vfio_cdev.c (two ways to get a device fd), vfio_holder.c
+// (who else has it), vfio_sysfs.c (without opening).
 #ifndef LS_AGENT_VFIO_H
 #define LS_AGENT_VFIO_H
 
@@ -10,12 +11,20 @@ struct ls_vfio_opening {
 	int device;    // -1: none
 	int group;     // -1: none
 	int container; // -1: none
+	int iommufd;   // -1: none
 };
+#define LS_VFIO_OPENING_NONE ((struct ls_vfio_opening){-1, -1, -1, -1})
 
-// The group API: container, type 1 IOMMU, group, device by name. A second way (cdev and iommufd) goes beside it.
-// DEVICE_BUSY naming the group, DEVICE_ABSENT, PERMISSION. Nothing is left open on failure.
+// The group API: container, type 1 IOMMU, group, device by name. DEVICE_BUSY naming the group and, where /proc tells,
+// who holds it; DEVICE_ABSENT, PERMISSION. Nothing is left open on failure.
 int ls_vfio_open_group(const char *path, struct ls_vfio_opening *ret, struct ls_error *err);
+// The device's own file, bound to a new iommufd; no IOAS is attached, migration needs none. Errors as above.
+// 1: this kernel or this device has no such file: the group API is the way.
+int ls_vfio_open_cdev(const char *path, struct ls_vfio_opening *ret, struct ls_error *err);
 void ls_vfio_opening_close(struct ls_vfio_opening *o);
+
+// Whoever has the file `node` open, as "lockstep-testvmm (1234), and 1 more"; "" if nobody is seen. For messages.
+void ls_vfio_holder(const char *node, char *ret, size_t size);
 
 // `path` is a device's sysfs directory, directly or through a bus's devices/ link.
 int ls_vfio_inspect(const char *path, struct ls_dev_info *info, struct ls_error *err);

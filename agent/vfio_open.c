@@ -21,7 +21,9 @@ void ls_vfio_opening_close(struct ls_vfio_opening *o)
 		close(o->group);
 	if (o->container >= 0)
 		close(o->container);
-	*o = (struct ls_vfio_opening){-1, -1, -1};
+	if (o->iommufd >= 0)
+		close(o->iommufd);
+	*o = LS_VFIO_OPENING_NONE;
 }
 
 static int group_of(const char *path, char *ret, size_t size, struct ls_error *err)
@@ -63,9 +65,12 @@ static int open_group(const char *group, int *ret, struct ls_error *err)
 			return ls_fail(err, LS_E_NOT_MIGRATABLE, EOPNOTSUPP, "group %s has no IOMMU", group);
 		errno = ENOENT;
 	}
-	if (fd < 0 && errno == EBUSY)
-		return ls_fail(err, LS_E_DEVICE_BUSY, EBUSY, "group %s (/dev/vfio/%s) is held by another process", group,
-			       group);
+	if (fd < 0 && errno == EBUSY) {
+		char who[100];
+		ls_vfio_holder(node, who, sizeof(who));
+		return ls_fail(err, LS_E_DEVICE_BUSY, EBUSY, "group %s (%.40s) is held by %s", group, node,
+			       who[0] ? who : "another process, or the device's own file is bound");
+	}
 	if (fd < 0)
 		return ls_fail(err, errno == EACCES || errno == EPERM ? LS_E_PERMISSION : LS_E_DEVICE_ABSENT, errno,
 			       "cannot open /dev/vfio/%s", group);
@@ -82,7 +87,7 @@ static int open_group(const char *group, int *ret, struct ls_error *err)
 int ls_vfio_open_group(const char *path, struct ls_vfio_opening *ret, struct ls_error *err)
 {
 	char group[64], real[PATH_MAX];
-	*ret = (struct ls_vfio_opening){-1, -1, -1};
+	*ret = LS_VFIO_OPENING_NONE;
 	int r = group_of(path, group, sizeof(group), err);
 	if (r < 0)
 		return r;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Devices of the kernel, through the group API: one type1v2 container for all groups of the VM.
+// Devices of the kernel: what is common to both APIs, and the group API (one type1v2 container for all groups of the VM).
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -10,7 +10,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "tests/vmm/device.h"
+#include "tests/vmm/dev_vfio.h"
 
 static const unsigned vfio_index[TV_REGIONS] = {
 	[TV_BAR0] = VFIO_PCI_BAR0_REGION_INDEX,
@@ -49,7 +49,7 @@ static int open_group(struct tv_device *dev, struct ls_error *err)
 	return 0;
 }
 
-static int find_regions(struct tv_device *dev, struct ls_error *err)
+int tv_vfio_regions(struct tv_device *dev, struct ls_error *err)
 {
 	for (unsigned i = 0; i < TV_REGIONS; i++) {
 		struct vfio_region_info info = { .argsz = sizeof(info), .index = vfio_index[i] };
@@ -61,7 +61,7 @@ static int find_regions(struct tv_device *dev, struct ls_error *err)
 	return 0;
 }
 
-static int vfio_open(struct tv_bus *bus, struct tv_device *dev, struct ls_error *err)
+static int group_open(struct tv_bus *bus, struct tv_device *dev, struct ls_error *err)
 {
 	char path[256];
 	int r;
@@ -80,10 +80,10 @@ static int vfio_open(struct tv_bus *bus, struct tv_device *dev, struct ls_error 
 	dev->fd = ioctl(dev->group, VFIO_GROUP_GET_DEVICE_FD, basename(path));
 	if (dev->fd < 0)
 		return ls_fail(err, LS_E_DEVICE_ABSENT, errno, "cannot get the device from its group");
-	return find_regions(dev, err);
+	return tv_vfio_regions(dev, err);
 }
 
-static int vfio_map(struct tv_bus *bus, int memfd, void *ram, uint64_t iova, uint64_t size, struct ls_error *err)
+static int group_map(struct tv_bus *bus, int memfd, void *ram, uint64_t iova, uint64_t size, struct ls_error *err)
 {
 	struct vfio_iommu_type1_dma_map map = {
 		.argsz = sizeof(map),
@@ -98,21 +98,21 @@ static int vfio_map(struct tv_bus *bus, int memfd, void *ram, uint64_t iova, uin
 	return 0;
 }
 
-static int vfio_read(struct tv_device *dev, enum tv_region region, uint64_t offset, void *buf, size_t len)
+int tv_vfio_read(struct tv_device *dev, enum tv_region region, uint64_t offset, void *buf, size_t len)
 {
 	ssize_t n = pread(dev->fd, buf, len, (off_t)(dev->offset[region] + offset));
 
 	return n < 0 ? -errno : (size_t)n == len ? 0 : -EIO;
 }
 
-static int vfio_write(struct tv_device *dev, enum tv_region region, uint64_t offset, const void *buf, size_t len)
+int tv_vfio_write(struct tv_device *dev, enum tv_region region, uint64_t offset, const void *buf, size_t len)
 {
 	ssize_t n = pwrite(dev->fd, buf, len, (off_t)(dev->offset[region] + offset));
 
 	return n < 0 ? -errno : (size_t)n == len ? 0 : -EIO;
 }
 
-static int vfio_set_irqs(struct tv_device *dev)
+int tv_vfio_set_irqs(struct tv_device *dev)
 {
 	char buf[sizeof(struct vfio_irq_set) + LSM_VECTORS * sizeof(int32_t)];
 	struct vfio_irq_set set = {
@@ -127,7 +127,7 @@ static int vfio_set_irqs(struct tv_device *dev)
 	return ioctl(dev->fd, VFIO_DEVICE_SET_IRQS, buf) ? -errno : 0;
 }
 
-static int vfio_reset(struct tv_device *dev)
+int tv_vfio_reset(struct tv_device *dev)
 {
 	return ioctl(dev->fd, VFIO_DEVICE_RESET) ? -errno : 0;
 }
@@ -139,7 +139,7 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
-static void vfio_close(struct tv_bus *bus)
+void tv_vfio_close(struct tv_bus *bus)
 {
 	for (unsigned i = 0; i < bus->n; i++) {
 		close_fd(&bus->dev[i].fd);
@@ -148,13 +148,13 @@ static void vfio_close(struct tv_bus *bus)
 	close_fd(&bus->container);
 }
 
-const struct tv_backend tv_backend_vfio = {
-	.name = "vfio",
-	.open = vfio_open,
-	.map = vfio_map,
-	.read = vfio_read,
-	.write = vfio_write,
-	.set_irqs = vfio_set_irqs,
-	.reset = vfio_reset,
-	.close = vfio_close,
+const struct tv_backend tv_backend_group = {
+	.name = "group",
+	.open = group_open,
+	.map = group_map,
+	.read = tv_vfio_read,
+	.write = tv_vfio_write,
+	.set_irqs = tv_vfio_set_irqs,
+	.reset = tv_vfio_reset,
+	.close = tv_vfio_close,
 };

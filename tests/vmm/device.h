@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The VM's devices and the two ways to reach them: VFIO (group API, type1) and the simulated host.
+// The VM's devices and the ways to reach them: VFIO (by device file and iommufd, or by group and type1), and the simulated
+// host.
 // Register, window and config accesses may come from any thread; the rest from the main thread.
 #ifndef TV_DEVICE_H
 #define TV_DEVICE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,7 +21,7 @@ struct tv_device {
 	char name[64];                  // as in the agent's config
 	char path[256];                 // sysfs path, or the name on the simulated host
 	int fd;                         // -1: not open
-	int group;                      // vfio only, -1: none
+	int group;                      // vfio by group only, -1: none
 	uint64_t offset[TV_REGIONS];    // vfio only: where the region lies in the fd
 	int irq[LSM_VECTORS];           // eventfds, made once; -1 before
 	uint64_t unread[LSM_VECTORS];   // counts taken out of the eventfds, not yet seen by the guest
@@ -28,7 +30,7 @@ struct tv_device {
 struct tv_bus {
 	const struct tv_backend *backend;
 	const char *host;               // sim: control socket of the simulated host
-	int container;                  // vfio, -1: none
+	int container;                  // vfio: type1 container or iommufd, -1: none
 	unsigned n;
 	struct tv_device dev[TV_MAX_DEVICES];
 };
@@ -45,8 +47,12 @@ struct tv_backend {
 	void (*close)(struct tv_bus *bus);      // all devices; harmless on half-open ones
 };
 
-extern const struct tv_backend tv_backend_vfio;
+extern const struct tv_backend tv_backend_cdev;  // device files and one iommufd
+extern const struct tv_backend tv_backend_group; // groups and one type1 container
 extern const struct tv_backend tv_backend_sim;
+
+// Does the kernel have a device file for the device with this sysfs path?
+bool tv_cdev_there(const char *path);
 
 void tv_bus_init(struct tv_bus *bus, const struct tv_backend *backend, const char *host);
 // "NAME=PATH"

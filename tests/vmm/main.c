@@ -19,6 +19,7 @@
 static const char usage[] =
 	"usage: lockstep-testvmm --vm NAME --agent SOCKET --device NAME=PATH... [options]\n"
 	"       lockstep-testvmm --ask SOCKET COMMAND...\n"
+	"  --vfio WAY             group or cdev (device files and iommufd, where the kernel has them)\n"
 	"  --sim SOCKET           devices are those of the simulated host there; else PATH is a sysfs path\n"
 	"  --incoming             wait for a VM instead of booting one\n"
 	"  --ram-listen HOST:PORT take RAM there (port 0: any; the line vmm.ram-listen says which)\n"
@@ -32,7 +33,7 @@ static const char usage[] =
 
 struct options {
 	struct tv_vm_options vm;
-	const char *agent, *sim, *ram_listen, *ram_peer, *control;
+	const char *agent, *sim, *vfio, *ram_listen, *ram_peer, *control;
 	unsigned long stall_ms;
 	bool no_stdin;
 	unsigned n_devices;
@@ -95,6 +96,7 @@ static void parse(int argc, char **argv, struct options *o)
 		{ "ram-peer", 1, NULL, 'p' },   { "ram", 1, NULL, 'm' },        { "ring", 1, NULL, 'r' },
 		{ "ballast", 1, NULL, 'b' },    { "control", 1, NULL, 'c' },    { "no-stdin", 0, NULL, 'n' },
 		{ "stall-ms", 1, NULL, 't' },   { "ask", 1, NULL, 'k' },        { "help", 0, NULL, 'h' },
+		{ "vfio", 1, NULL, 'w' },
 		{ 0 },
 	};
 	int c;
@@ -104,6 +106,7 @@ static void parse(int argc, char **argv, struct options *o)
 		case 'v': o->vm.name = optarg; break;
 		case 'a': o->agent = optarg; break;
 		case 's': o->sim = optarg; break;
+		case 'w': o->vfio = optarg; break;
 		case 'i': o->vm.incoming = true; break;
 		case 'l': o->ram_listen = optarg; break;
 		case 'p': o->ram_peer = optarg; break;
@@ -123,6 +126,8 @@ static void parse(int argc, char **argv, struct options *o)
 		default: die("unknown option");
 		}
 	}
+	if (o->vfio && strcmp(o->vfio, "group") && strcmp(o->vfio, "cdev"))
+		die("--vfio: group or cdev");
 	if (optind != argc || !o->vm.name || !o->n_devices)
 		die("--vm and --device are needed, and nothing but options");
 }
@@ -196,12 +201,23 @@ static void run(struct world *w)
 	tv_control_state_changed(&w->control);
 }
 
+static const struct tv_backend *backend(const struct options *o)
+{
+	const char *path = strchr(o->device[0], '=');
+
+	if (o->sim)
+		return &tv_backend_sim;
+	if (o->vfio)
+		return strcmp(o->vfio, "cdev") ? &tv_backend_group : &tv_backend_cdev;
+	return path && tv_cdev_there(path + 1) ? &tv_backend_cdev : &tv_backend_group;
+}
+
 static int start(struct world *w, const struct options *o, struct ls_error *err)
 {
 	char bound[128];
 	int r = 0;
 
-	tv_bus_init(&w->vm.bus, o->sim ? &tv_backend_sim : &tv_backend_vfio, o->sim);
+	tv_bus_init(&w->vm.bus, backend(o), o->sim);
 	for (unsigned i = 0; i < o->n_devices && !r; i++)
 		r = tv_bus_add(&w->vm.bus, o->device[i], err);
 	if (o->ram_peer)

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// VFIO's device files: /dev/vfio/devices/vfioN, bound to an iommufd by exactly one opener. Everybody else gets a dup (K1).
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "agent/compat_vfio.h"
+#include "agent/vfio.h"
+
+// "vfioN" from the folder that the core makes in the device's own.
+static bool name_of(const char *path, char *ret, size_t size)
+{
+	char dir[PATH_MAX];
+	bool found = false;
+	if (snprintf(dir, sizeof(dir), "%s/vfio-dev", path) >= (int)sizeof(dir))
+		return false;
+	DIR *d = opendir(dir);
+	for (struct dirent *e; d && !found && (e = readdir(d));) {
+		found = strncmp(e->d_name, "vfio", 4) == 0;
+		if (found)
+			snprintf(ret, size, "%.60s", e->d_name);
+	}
+	if (d)
+		closedir(d);
+	return found;
+}
+
+static int cannot_open(const char *node, int error, struct ls_error *err)
+{
+	return ls_fail(err, error == EACCES || error == EPERM ? LS_E_PERMISSION : LS_E_DEVICE_ABSENT, error,
+		       "cannot open %s", node);
+}
+
+// A device that is bound already answers EINVAL, one whose group is open EBUSY.
+static int bind_device(const char *node, struct ls_vfio_opening *o, struct ls_error *err)
+{
+	struct vfio_device_bind_iommufd bind = {.argsz = sizeof(bind), .iommufd = o->iommufd};
+	if (ioctl(o->device, VFIO_DEVICE_BIND_IOMMUFD, &bind) == 0)
+		return 0;
+	int error = errno;
+	char who[100];
+	if (error != EINVAL && error != EBUSY)
+		return ls_fail(err, LS_E_DEVICE_ABSENT, error, "%s does not open", node);
+	close(o->device); // or we would be found among its holders
+	o->device = -1;
+	ls_vfio_holder(node, who, sizeof(who));
+	return ls_fail(err, LS_E_DEVICE_BUSY, EBUSY, "%s is held by %s", node,
+		       who[0] ? who : "somebody: its group is open, or a dup of it has been kept");
+}
+
+int ls_vfio_open_cdev(const char *path, struct ls_vfio_opening *ret, struct ls_error *err)
+{
+	char name[64], node[100];
+	int r = 0;
+	*ret = LS_VFIO_OPENING_NONE;
+	if (!name_of(path, name, sizeof(name)))
+		return 1;
+	snprintf(node, sizeof(node), "/dev/vfio/devices/%s", name);
+	if (access(node, F_OK) < 0 || access("/dev/iommu", F_OK) < 0)
+		return 1;
+	ret->iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
+	if (ret->iommufd < 0)
+		r = cannot_open("/dev/iommu", errno, err);
+	if (r == 0) {
+		ret->device = open(node, O_RDWR | O_CLOEXEC);
+		if (ret->device < 0)
+			r = cannot_open(node, errno, err);
+	}
+	if (r == 0)
+		r = bind_device(node, ret, err);
+	if (r < 0)
+		ls_vfio_opening_close(ret);
+	return r;
+}
