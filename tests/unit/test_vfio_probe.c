@@ -29,7 +29,7 @@ static struct kernel {
 
 int __wrap_ioctl(int fd, unsigned long request, ...);
 
-static int fail(int err)
+static int refuse(int err)
 {
 	errno = err;
 	return -1;
@@ -41,7 +41,7 @@ static int region_info(struct vfio_region_info *r)
 						 .type = VFIO_REGION_TYPE_MIGRATION_DEPRECATED, .subtype = 1 };
 
 	if (r->argsz < sizeof(*r) || r->index >= k.n_regions)
-		return fail(EINVAL);
+		return refuse(EINVAL);
 	if ((int)r->index != k.v1_region)
 		return 0;
 	r->flags = VFIO_REGION_INFO_FLAG_CAPS;
@@ -68,11 +68,11 @@ static int feature(struct vfio_device_feature *f)
 	size_t room = f->argsz - sizeof(*f), want = 0;
 
 	if (f->argsz < sizeof(*f) || (get && set && !probe) || (!get && !set))
-		return fail(EINVAL);
+		return refuse(EINVAL);
 	switch (number) {
 	case VFIO_DEVICE_FEATURE_MIGRATION:
 		if (k.migration < 0)
-			return fail(-k.migration);
+			return refuse(-k.migration);
 		want = sizeof(struct vfio_device_feature_migration);
 		break;
 	case VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE:
@@ -80,20 +80,20 @@ static int feature(struct vfio_device_feature *f)
 		break;
 	case VFIO_DEVICE_FEATURE_MIG_DATA_SIZE:
 		if (!k.data_size)
-			return fail(ENOTTY);
+			return refuse(ENOTTY);
 		want = sizeof(struct vfio_device_feature_mig_data_size);
 		break;
 	case VFIO_DEVICE_FEATURE_DMA_LOGGING_START:
 		if (!k.dma_logging)
-			return fail(ENOTTY);
+			return refuse(ENOTTY);
 		break;
 	default:
-		return fail(ENOTTY);
+		return refuse(ENOTTY);
 	}
 	if (probe)
 		return 0;
 	if (room < want)
-		return fail(EINVAL);
+		return refuse(EINVAL);
 	if (number == VFIO_DEVICE_FEATURE_MIGRATION) {
 		struct vfio_device_feature_migration m = { .flags = (uint64_t)k.migration };
 		memcpy(f->data, &m, sizeof(m));
@@ -121,12 +121,12 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 	void *arg = va_arg(ap, void *);
 	va_end(ap);
 	if (!k.device)
-		return fail(ENOTTY);
+		return refuse(ENOTTY);
 	switch (request) {
 	case VFIO_DEVICE_GET_INFO: {
 		struct vfio_device_info *info = arg;
 		if (info->argsz < offsetof(struct vfio_device_info, cap_offset))
-			return fail(EINVAL);
+			return refuse(EINVAL);
 		info->num_regions = k.n_regions;
 		return 0;
 	}
@@ -135,7 +135,7 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 	case VFIO_DEVICE_FEATURE:
 		return feature(arg);
 	default:
-		return fail(ENOTTY);
+		return refuse(ENOTTY);
 	}
 }
 
