@@ -46,14 +46,15 @@ def free_port():
 class Process:
     """Lines of stdout and stderr are kept, in the order in which each came."""
 
-    def __init__(self, name, argv, env=None):
+    def __init__(self, name, argv, env=None, pass_fds=()):
         self.name = name
         self.out, self.err = [], []
         self._changed = threading.Condition()
         self._seen = 0
         self._open = 2
         self.popen = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                      text=True, bufsize=1, errors="replace", env={**os.environ, **(env or {})})
+                                      text=True, bufsize=1, errors="replace", env={**os.environ, **(env or {})},
+                                      pass_fds=pass_fds)
         self._readers = [threading.Thread(target=self._read, args=args, daemon=True)
                          for args in ((self.popen.stdout, self.out), (self.popen.stderr, self.err))]
         for reader in self._readers:

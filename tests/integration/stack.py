@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from processes import LIMIT, Folder, Process, binary, free_port
+from service_manager import Service
 
 VM = "vm1"
 # One of each type and one more of the full type.
@@ -78,6 +79,12 @@ class Host:
 
     def start_agent(self, **env):
         config = self.folder.write(f"{self.letter}-agent.conf", self.agent_config())
+        if self.stack.managed:
+            self.agent_service = self.stack.service(f"agent-{self.letter}",
+                                                    [binary("lockstep-agent"), "--config", config], self, "agent",
+                                                    self.agent_env, env)
+            self.agent.expect_log("agent.ready")
+            return
         self.agent = self.stack.process(f"agent-{self.letter}", [binary("lockstep-agent"), "--config", config],
                                         {**self.agent_env, **env})
         self.agent.expect_log("agent.ready")
@@ -112,10 +119,12 @@ class Host:
 
 
 class Stack:
-    def __init__(self, types=TYPES, folder=None, rate=RATE, latency_ms=LATENCY_MS, destination_types=None):
+    def __init__(self, types=TYPES, folder=None, rate=RATE, latency_ms=LATENCY_MS, destination_types=None,
+                 managed=False):
         self.folder = folder or Folder()
         self.rate, self.latency_ms = rate, latency_ms
-        self.processes = []
+        self.processes, self.services = [], []
+        self.managed = managed   # do the daemons run under the service manager?
         self.a = Host(self, "a", types)
         self.b = Host(self, "b", destination_types or types)
         self.address = f"127.0.0.1:{free_port()}"
@@ -137,10 +146,18 @@ class Stack:
         if not kind:
             assert not self.complaints(), self.tails()
 
-    def process(self, name, argv, env=None):
-        process = Process(name, argv, env)
+    def process(self, name, argv, env=None, **options):
+        process = Process(name, argv, env, **options)
         self.processes.append(process)
         return process
+
+    def service(self, name, argv, owner, attribute, env, first_env):
+        """A daemon under the service manager; `owner.attribute` is its newest process."""
+        service = Service(name, argv, self.folder, env=env, first_env=first_env,
+                          spawn=lambda argv_, env_, **options: self.process(name, argv_, env_, **options),
+                          on_start=lambda process: setattr(owner, attribute, process))
+        self.services.append(service)
+        return service.start()
 
     def start(self):
         for host in (self.a, self.b):
@@ -154,7 +171,11 @@ class Stack:
         for host in (self.a, self.b):
             text += f"[host {host.name}]\nagent = {host.listen}\nstream = {host.stream_as_told}\n"
         config = self.folder.write("lockstepd.conf", text)
-        self.coordinator = self.process("lockstepd", [binary("lockstepd"), "--config", config], env)
+        if self.managed:
+            self.coordinator_service = self.service("lockstepd", [binary("lockstepd"), "--config", config], self,
+                                                    "coordinator", {}, env)
+        else:
+            self.coordinator = self.process("lockstepd", [binary("lockstepd"), "--config", config], env)
         self.coordinator.expect_log("coordinator.ready")
 
     def boot(self, source=None, destination=None):
@@ -228,6 +249,8 @@ class Stack:
         """In the opposite order; exit statuses by name."""
         if self._channel:
             self._channel.close()
+        for service in reversed(self.services):
+            service.stop()
         statuses = {process.name: process.stop() for process in reversed(self.processes)}
         self.folder.remove()
         return statuses

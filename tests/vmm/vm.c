@@ -2,10 +2,14 @@
 #include "tests/vmm/vm.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "common/clock.h"
 #include "common/control.h"
 
 const char *tv_state_name(enum tv_state state)
@@ -24,6 +28,23 @@ void tv_event(const char *fmt, ...)
 	va_end(ap);
 	putchar('\n');
 	fflush(stdout);
+}
+
+// For whoever judges from outside: when guest code may run, and when it cannot any more. Said before it runs and after
+// it has stopped, so that what is recorded is never shorter than what was.
+static void testify(const struct tv_vm *vm, const char *what)
+{
+	const char *path = getenv("LOCKSTEP_VMM_EVENTS");
+	int fd = path ? open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600) : -1;
+	char line[200];
+	int n = snprintf(line, sizeof(line), "{\"ns\": %llu, \"pid\": %d, \"vm\": \"%s\", \"event\": \"%s\"}\n",
+			 (unsigned long long)ls_now_ns(), (int)getpid(), vm->name, what);
+
+	if (fd < 0)
+		return;
+	if (write(fd, line, (size_t)n) != n)
+		abort(); // a judge without evidence would find everybody innocent
+	close(fd);
 }
 
 static void enter(struct tv_vm *vm, enum tv_state state)
@@ -77,6 +98,7 @@ int tv_vm_start(struct tv_vm *vm, const struct tv_vm_options *options, struct ls
 	}
 	for (unsigned i = 0; i < vm->bus.n; i++)
 		tv_guest_ask(&vm->machine, i);
+	testify(vm, "running");
 	tv_vcpu_run(&vm->vcpu);
 	enter(vm, TV_RUNNING);
 	return 0;
@@ -123,6 +145,7 @@ int tv_vm_pause(struct tv_vm *vm, struct ls_error *err)
 		tv_guest_interrupts(&vm->machine, i);
 		tv_guest_ask(&vm->machine, i);
 	}
+	testify(vm, "paused");
 	enter(vm, TV_PAUSED);
 	return 0;
 }
@@ -215,6 +238,8 @@ int tv_vm_resume(struct tv_vm *vm, struct ls_error *err)
 {
 	bool arrived = vm->state == TV_READY;
 
+	if (vm->state == TV_RUNNING)
+		return 0; // an agent that was restarted does not know
 	if (!arrived) {
 		int r = expect(vm, TV_PAUSED, "asked to resume", err);
 
@@ -226,6 +251,7 @@ int tv_vm_resume(struct tv_vm *vm, struct ls_error *err)
 	} else {
 		forget_incoming(vm);
 	}
+	testify(vm, "running");
 	tv_vcpu_run(&vm->vcpu);
 	vm->resumes++;
 	if (!(arrived && ls_control("forget-signal")))
