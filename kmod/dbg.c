@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * debugfs, for tests: lockstep_vdev/<uuid>/
- *   arc_latency  "FROM TO MS"; MS 0 takes it away
+ *   arc_latency  "FROM TO MS"; MS 0 takes it away, and lets go of whoever waits
  *   fail_arc     "FROM TO ERRNO [sticky] [error]"; ERRNO 0 takes it away
- *   arcs         count and last duration of every arc taken
+ *   arcs         count and last duration of every arc taken; the one under way
  *   save_rate, load_rate  bytes per second, 0: no limit
  *   transfer_ms  every write to RAM or to a peer takes that much longer
  *   counters     what the host knows and the guest does not
@@ -30,15 +30,23 @@ static const char * const state_names[LSV_STATES] = {
 
 static struct dentry *root;
 
-/* By the clock that tests read: jiffies may catch up on lost ticks and cut a sleep short. */
-static void arc_sleep(u32 ms)
+/*
+ * By the clock that tests read: jiffies may catch up on lost ticks and cut a sleep
+ * short. Ends early when the latency is changed.
+ */
+static void arc_sleep(struct lsv_vf *vf, const u32 *latency_ms, u32 ms)
 {
 	ktime_t end = ktime_add_ms(ktime_get(), ms);
+	DEFINE_WAIT(wait);
 
-	while (ktime_before(ktime_get(), end) && !fatal_signal_pending(current)) {
-		set_current_state(TASK_KILLABLE);
+	for (;;) {
+		prepare_to_wait(&vf->dbg.wq, &wait, TASK_KILLABLE);
+		if (READ_ONCE(*latency_ms) != ms || fatal_signal_pending(current) ||
+		    !ktime_before(ktime_get(), end))
+			break;
 		schedule_hrtimeout(&end, HRTIMER_MODE_ABS);
 	}
+	finish_wait(&vf->dbg.wq, &wait);
 }
 
 int lsv_dbg_arc(struct lsv_vf *vf, u32 cur, u32 next, bool *ret_to_error)
@@ -48,7 +56,7 @@ int lsv_dbg_arc(struct lsv_vf *vf, u32 cur, u32 next, bool *ret_to_error)
 	u32 fail = READ_ONCE(*slot);
 
 	if (ms)
-		arc_sleep(ms);
+		arc_sleep(vf, &vf->dbg.latency_ms[cur][next], ms);
 	if (!fail)
 		return 0;
 	if (!(fail & LSV_FAIL_STICKY))
@@ -106,6 +114,7 @@ static int apply_latency(struct lsv_vf *vf, u32 from, u32 to, u32 ms, char *rest
 	if (rest || ms > LSV_LATENCY_MAX_MS)
 		return -EINVAL;
 	WRITE_ONCE(vf->dbg.latency_ms[from][to], ms);
+	wake_up_all(&vf->dbg.wq);
 	return 0;
 }
 
@@ -174,8 +183,11 @@ static ssize_t fail_arc_write(struct file *file, const char __user *buf,
 static int arcs_show(struct seq_file *m, void *unused)
 {
 	struct lsv_vf *vf = m->private;
-	u32 i, j;
+	u32 i, j, now = READ_ONCE(vf->dbg.now);
 
+	if (now)
+		seq_printf(m, "%s %s now\n", state_names[(now - 1) / LSV_STATES],
+			   state_names[(now - 1) % LSV_STATES]);
 	for (i = 0; i < LSV_STATES; i++)
 		for (j = 0; j < LSV_STATES; j++)
 			if (vf->dbg.arc_count[i][j])
@@ -232,8 +244,9 @@ static const struct file_operations fail_arc_fops = {
 static ssize_t reset_write(struct file *file, const char __user *buf, size_t len,
 			   loff_t *pos)
 {
-	lsv_vf_reset(file->private_data);
-	return len;
+	int ret = lsv_vf_reset(file->private_data);
+
+	return ret ? ret : len;
 }
 
 static const struct file_operations reset_fops = {
@@ -290,6 +303,11 @@ void lsv_dbg_add(struct lsv_vf *vf)
 void lsv_dbg_del(struct lsv_vf *vf)
 {
 	debugfs_remove_recursive(vf->dbg.dir);
+}
+
+void lsv_dbg_init_vf(struct lsv_vf *vf)
+{
+	init_waitqueue_head(&vf->dbg.wq);
 }
 
 void lsv_dbg_init(void)

@@ -9,12 +9,16 @@
  *   pf->vf_lock		list of functions
  *   vf->state_mutex		migration state, sessions, open
  *   pf->cmd_sem		read: a command; write: parent reset
- *   migf->lock			one data_fd
+ *   migf->lock			one session
  *   vf->lock			the model: registers, memory, config space
  *   vf->irq_lock, vf->reset_lock, pf->users_lock	spinlocks, leaves
  *
  * The parent's reset holds cmd_sem for writing when it reaches the functions, so
  * it must not wait for a state_mutex there: see lsv_vf_reset_done().
+ *
+ * migf->io_lock keeps the users of one data_fd apart. It is held while their memory
+ * is touched, which may wait for them: no other lock is held there, and none of the
+ * above is taken before it. So no user can hold up a reset.
  *
  * A peer's vf->lock is taken with no lock of one's own held, under SRCU that
  * keeps the peer on its fabric.
@@ -64,6 +68,8 @@ struct lsv_pf {
 /* One data_fd. The function holds a reference on filp until it disables it. */
 struct lsv_migf {
 	struct file *filp;
+	struct mutex io_lock;
+	void *bounce;			/* one page; io_lock */
 	struct mutex lock;
 	struct lsv_vf *vf;
 	bool disabled;
@@ -73,12 +79,13 @@ struct lsv_migf {
 		struct lsm_save save;
 		struct lsm_load load;
 	};
-	void *bounce;
 };
 
 /* What tests may ask for. Read without a lock, each word on its own. */
 struct lsv_dbg {
 	struct dentry *dir;
+	wait_queue_head_t wq;			/* a latency changed */
+	u32 now;				/* under way: from * LSV_STATES + to + 1 */
 	u32 latency_ms[LSV_STATES][LSV_STATES];
 	u32 fail[LSV_STATES][LSV_STATES];	/* errno | LSV_FAIL_* */
 	u64 arc_count[LSV_STATES][LSV_STATES];
@@ -94,6 +101,7 @@ struct lsv_dbg {
 #define LSV_QUIRK_KEEP_STATE	BIT(0)	/* state and memory survive a close */
 #define LSV_QUIRK_READ_ZERO	BIT(1)	/* PRE_COPY: 0 instead of ENOMSG */
 #define LSV_QUIRK_NO_DATA_SIZE	BIT(2)	/* MIG_DATA_SIZE answers ENOTTY */
+#define LSV_QUIRK_POLL		BIT(3)	/* a new data_fd can be polled */
 
 struct lsv_vf {
 	struct vfio_device vdev;	/* first: vfio_alloc_device() */
@@ -156,7 +164,7 @@ int lsv_cmd_load(struct lsv_vf *vf, struct lsv_migf *migf);
 /* mig.c: states */
 extern const struct vfio_migration_ops lsv_mig_ops;
 void lsv_state_unlock(struct lsv_vf *vf);
-void lsv_vf_reset(struct lsv_vf *vf);		/* takes state_mutex */
+int lsv_vf_reset(struct lsv_vf *vf);	/* takes state_mutex; ENOTCONN */
 void lsv_vf_reset_locked(struct lsv_vf *vf);
 void lsv_vf_reset_done(struct lsv_vf *vf);	/* cmd_sem held for writing */
 void lsv_vf_detach(struct lsv_vf *vf);		/* the parent is going away */
@@ -198,6 +206,7 @@ extern const struct attribute_group *lsv_pf_groups[];
 ssize_t lsv_version_show(const struct lsm_type_info *info, u32 mem_size, char *buf);
 /* mem_size 0: any */
 int lsv_version_check(const struct lsm_type_info *info, u32 mem_size, const char *buf);
+void lsv_dbg_init_vf(struct lsv_vf *vf);
 void lsv_dbg_init(void);
 void lsv_dbg_exit(void);
 void lsv_dbg_add_pf(struct lsv_pf *pf);

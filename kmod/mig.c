@@ -142,6 +142,7 @@ static struct file *set_state(struct vfio_device *vdev,
 			file = ERR_PTR(ret);
 			break;
 		}
+		WRITE_ONCE(vf->dbg.now, cur * LSV_STATES + next + 1);
 		file = step(vf, next);
 		if (IS_ERR(file))
 			break;
@@ -154,6 +155,7 @@ static struct file *set_state(struct vfio_device *vdev,
 			file = ERR_PTR(-EINVAL);
 		}
 	}
+	WRITE_ONCE(vf->dbg.now, 0);
 	lsv_state_unlock(vf);
 	return file;
 }
@@ -221,11 +223,15 @@ again:
 	spin_unlock(&vf->reset_lock);
 }
 
-void lsv_vf_reset(struct lsv_vf *vf)
+int lsv_vf_reset(struct lsv_vf *vf)
 {
+	if (!lsv_pf_get(vf->pf))
+		return -ENOTCONN;
 	mutex_lock(&vf->state_mutex);
 	lsv_vf_reset_locked(vf);
 	lsv_state_unlock(vf);
+	lsv_pf_put(vf->pf);
+	return 0;
 }
 
 /*

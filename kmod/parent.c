@@ -92,12 +92,14 @@ static int vf_probe(struct mdev_device *mdev)
 	lsv_config_init(vf);
 	mutex_unlock(&vf->lock);
 	dev_set_drvdata(&mdev->dev, vf);
+	/* Before anyone can open it: a parent that goes away must find it. */
+	lsv_pf_add_vf(vf->pf, vf);
 	ret = vfio_register_emulated_iommu_dev(&vf->vdev);
 	if (ret) {
+		lsv_pf_del_vf(vf->pf, vf);
 		vfio_put_device(&vf->vdev);
 		return ret;
 	}
-	lsv_pf_add_vf(vf->pf, vf);
 	lsv_dbg_add(vf);
 	return 0;
 }

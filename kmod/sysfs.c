@@ -195,12 +195,16 @@ static ssize_t reset_store(struct device *dev, struct device_attribute *attr,
 
 	if (!sysfs_streq(buf, "1"))
 		return -EINVAL;
+	/* A reset would bring functions back to life that the parent disabled. */
+	if (!lsv_pf_get(pf))
+		return -ENOTCONN;
 	mutex_lock(&pf->vf_lock);
 	down_write(&pf->cmd_sem);
 	list_for_each_entry(vf, &pf->vfs, node)
 		lsv_vf_reset_done(vf);
 	up_write(&pf->cmd_sem);
 	mutex_unlock(&pf->vf_lock);
+	lsv_pf_put(pf);
 	return count;
 }
 static DEVICE_ATTR_WO(reset);

@@ -23,6 +23,7 @@ static int vf_init(struct vfio_device *vdev)
 	init_waitqueue_head(&vf->kick_wq);
 	init_waitqueue_head(&vf->idle_wq);
 	INIT_LIST_HEAD(&vf->node);
+	lsv_dbg_init_vf(vf);
 	vf->mdev = to_mdev_device(vdev->dev);
 	vf->pf = container_of(vf->mdev->type->parent, struct lsv_pf, parent);
 	vf->info = lsm_type_info(LSM_TYPE_STOPCOPY +
@@ -230,15 +231,6 @@ static long get_irq_info(unsigned long arg)
 	return copy_to_user((void __user *)arg, &info, minsz) ? -EFAULT : 0;
 }
 
-static long device_reset(struct lsv_vf *vf)
-{
-	if (!lsv_pf_get(vf->pf))
-		return -ENOTCONN;
-	lsv_vf_reset(vf);
-	lsv_pf_put(vf->pf);
-	return 0;
-}
-
 static long vf_ioctl(struct vfio_device *vdev, unsigned int cmd, unsigned long arg)
 {
 	struct lsv_vf *vf = lsv_vf_of(vdev);
@@ -253,7 +245,7 @@ static long vf_ioctl(struct vfio_device *vdev, unsigned int cmd, unsigned long a
 	case VFIO_DEVICE_SET_IRQS:
 		return lsv_irq_ioctl(vf, arg);
 	case VFIO_DEVICE_RESET:
-		return device_reset(vf);
+		return lsv_vf_reset(vf);
 	default:
 		return -ENOTTY;
 	}

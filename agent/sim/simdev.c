@@ -157,11 +157,9 @@ void sim_dev_type(const struct sim_dev *d, char *buf, size_t size)
 	snprintf(buf, size, "%s-%uM", d->info->name, (unsigned)(d->mem_size >> 20));
 }
 
-void sim_dev_version(const struct sim_dev *d, char *buf, size_t size)
+void sim_dev_version(const struct sim_dev *d, char buf[LSM_VERSION_MAX])
 {
 	buf[0] = 0;
-	if (d->host->software_version == 0)
-		return;
-	snprintf(buf, size, "%04x-%04x-%s-%uM-%u", LSM_PCI_VENDOR, d->info->pci_device, d->info->name,
-		 (unsigned)(d->mem_size >> 20), (unsigned)d->host->software_version);
+	if (d->host->software_version > 0)
+		lsm_version_print(d->info, (uint32_t)d->host->software_version, (uint32_t)d->mem_size, buf);
 }

@@ -177,7 +177,7 @@ int main(int argc, char **argv)
 		return counters(argv[2], argv[3]) < 0;
 	if (argc != 2 || argv[1][0] == '-')
 		return usage();
-	static struct sim_host host = {.software_version = 1, .opening = PTHREAD_MUTEX_INITIALIZER,
+	static struct sim_host host = {.software_version = LSM_IMAGE_VERSION, .opening = PTHREAD_MUTEX_INITIALIZER,
 				       .closed = PTHREAD_COND_INITIALIZER};
 	struct ls_error err = {0};
 	if (run(&host, argv[1], &err) < 0) {

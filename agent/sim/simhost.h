@@ -135,7 +135,7 @@ void sim_lock_wait(struct sim_lock *l, pthread_cond_t *cond); // as pthread_cond
 int sim_dev_init(struct sim_dev *d, struct sim_host *host, struct ls_error *err);
 int sim_dev_open(struct sim_dev *d, int *ret_fd);
 void sim_dev_wait_closed(struct sim_dev *d);
-void sim_dev_version(const struct sim_dev *d, char *buf, size_t size);
+void sim_dev_version(const struct sim_dev *d, char buf[LSM_VERSION_MAX]);
 void sim_dev_type(const struct sim_dev *d, char *buf, size_t size);
 
 // ---- simdma.c ----

@@ -138,28 +138,18 @@ static struct sim_dev *find(struct sim_host *h, const char *name)
 	return NULL;
 }
 
-// K8, in i915's manner: what is wrong with `version` for a device of type `type`.
+// K8: what is wrong with `version` for a device of type `type`.
 static int check_version(struct sim_host *h, const char *type, const char *version)
 {
-	unsigned vendor, device, software;
-	int at = 0;
 	for (unsigned i = 0; i < h->n; i++) {
 		struct sim_dev *d = &h->dev[i];
 		char own[64];
-		size_t len;
 		sim_dev_type(d, own, sizeof(own));
 		if (strcmp(own, type) != 0)
 			continue;
 		if (h->software_version == 0)
 			return -ENOENT;
-		len = strlen(own);
-		if (sscanf(version, "%4x-%4x-%n", &vendor, &device, &at) != 2 || at == 0)
-			return -EINVAL;
-		if (vendor != LSM_PCI_VENDOR || device != d->info->pci_device)
-			return -ENODEV;
-		if (strncmp(version + at, own, len) != 0 || sscanf(version + at + len, "-%u", &software) != 1)
-			return -EMEDIUMTYPE;
-		return software == h->software_version ? 0 : -EOPNOTSUPP;
+		return lsm_version_check(d->info, (uint32_t)h->software_version, (uint32_t)d->mem_size, version);
 	}
 	return -ENOENT;
 }
@@ -170,7 +160,7 @@ static void serve_query(struct sim_dev *d, struct sim_request *req)
 				   .slot = (uint32_t)d->slot, .open = atomic_load(&d->is_open)};
 	info.numa_node = d->numa_node <= 1023 ? (int32_t)d->numa_node : -1;
 	sim_dev_type(d, info.type, sizeof(info.type));
-	sim_dev_version(d, info.version, sizeof(info.version));
+	sim_dev_version(d, info.version);
 	sim_reply(req, 0, NULL, &info, sizeof(info), -1);
 }
 

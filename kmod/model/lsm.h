@@ -322,8 +322,8 @@ uint32_t lsm_arc_actions(uint32_t mig_flags, uint32_t cur, uint32_t next);
  * Little-endian, the same bytes whichever side produced them:
  *
  *   header, 64 bytes: u64 magic, u32 version, u32 type, u32 mem_size,
- *       u32 page_size, u32 slot, u32 pci_device, u64 reserved[3] = 0,
- *       u64 digest of the 56 bytes before
+ *       u32 page_size, u32 slot, u32 pci_device, u32 required, u32 offered,
+ *       u64 reserved[2] = 0, u64 digest of the 56 bytes before
  *   records, each a 24-byte head { u32 kind, u32 arg, u32 len, u32 zero,
  *       u64 digest of the 16 bytes before and the payload } and len bytes:
  *     ROUND  arg = 0, 1, ...; only before a page that does not ascend
@@ -335,9 +335,15 @@ uint32_t lsm_arc_actions(uint32_t mig_flags, uint32_t cur, uint32_t next);
  * Pages of zeros are left out. The digest is lsm_digest(): a 64-bit
  * multiply-rotate hash over 8-byte words, each step a bijection of state and
  * word, so that damage confined to one word never goes unnoticed.
+ *
+ * `required` and `offered` are features, one bit each, for later use: a reader
+ * refuses a required one that it does not know, and passes over an offered one.
+ * Version 1 had neither (zero). A reader takes its own version and the one before.
  */
 #define LSM_IMAGE_MAGIC		0x474d4956444b534cull	/* "LSKDVIMG" */
-#define LSM_IMAGE_VERSION	1u
+#define LSM_IMAGE_VERSION	2u
+#define LSM_IMAGE_OLDEST	(LSM_IMAGE_VERSION - 1)
+#define LSM_IMAGE_FEATURES	0u		/* that this reader knows */
 #define LSM_IMAGE_HEADER	64u
 #define LSM_RECORD_HEAD		24u
 #define LSM_RECORD_PAGE		(LSM_RECORD_HEAD + LSM_PAGE_SIZE)
@@ -359,6 +365,22 @@ uint64_t lsm_digest(uint64_t seed, const void *buf, uint32_t len);
  * session, else the whole image. An upper bound by the pages that are zeros.
  */
 uint64_t lsm_image_size(const struct lsm_dev *d);
+
+/*
+ * "<vendor>-<device>-<type>-<image version>.<MiB>": what is read at the source and
+ * written at the destination to ask whether an image will be taken. `image` is the
+ * version that the writer speaks (LSM_IMAGE_VERSION; tests pretend). Pure.
+ */
+#define LSM_VERSION_MAX		32u		/* with the final 0 */
+void lsm_version_print(const struct lsm_type_info *info, uint32_t image,
+		       uint32_t mem_size, char *buf);
+/*
+ * 0: compatible. EINVAL wrong format (one newline may follow), ENODEV other
+ * hardware, EMEDIUMTYPE other type, EOPNOTSUPP image version newer than `image` or
+ * older than the one before it, EFBIG memory size (mem_size 0: any will do).
+ */
+int lsm_version_check(const struct lsm_type_info *info, uint32_t image,
+		      uint32_t mem_size, const char *text);
 
 /* ---- saving session --------------------------------------------------------- */
 
@@ -399,6 +421,8 @@ void lsm_save_end(struct lsm_save *s);
  */
 int lsm_save_fill(struct lsm_save *s);
 void lsm_save_consume(struct lsm_save *s, uint32_t n);
+/* Would lsm_save_fill() answer anything but ENOMSG? */
+bool lsm_save_ready(const struct lsm_save *s);
 /*
  * Bytes still to be read while pre-copying, and permission for the next round.
  * EINVAL once final.
@@ -428,8 +452,8 @@ struct lsm_load {
 int lsm_load_begin(struct lsm_load *l, struct lsm_dev *d);
 /*
  * Takes bytes in any segmentation. NOT locked; one caller at a time. Errors are
- * sticky: EINVAL magic or header, EOPNOTSUPP version, EMEDIUMTYPE type, EFBIG
- * memory or page size, EXDEV slot, EBADMSG digest, EPROTO record out of place,
+ * sticky: EINVAL magic or header, EOPNOTSUPP version or required feature,
+ * EMEDIUMTYPE type, EFBIG memory or page size, EXDEV slot, EBADMSG digest, EPROTO record out of place,
  * range or order, E2BIG bytes after the end, ENOMEM.
  */
 int lsm_load_feed(struct lsm_load *l, const void *buf, size_t len);

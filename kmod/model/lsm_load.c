@@ -45,10 +45,11 @@ static int lsm_take_header(struct lsm_load *l)
 	const struct lsm_dev *d = l->d;
 	const uint8_t *p = l->buf;
 	uint64_t digest = lsm_digest(0, p, LSM_IMAGE_HEADER - 8);
+	uint32_t version = lsm_get32(p + 8);
 
 	if (lsm_get64(p) != LSM_IMAGE_MAGIC)
 		return -EINVAL;
-	if (lsm_get32(p + 8) != LSM_IMAGE_VERSION)
+	if (version < LSM_IMAGE_OLDEST || version > LSM_IMAGE_VERSION)
 		return -EOPNOTSUPP;
 	if (lsm_get64(p + LSM_IMAGE_HEADER - 8) != digest)
 		return -EBADMSG;
@@ -59,8 +60,10 @@ static int lsm_take_header(struct lsm_load *l)
 		return -EFBIG;
 	if (lsm_get32(p + 24) != d->slot)
 		return -EXDEV;
-	if (lsm_get64(p + 32) || lsm_get64(p + 40) || lsm_get64(p + 48))
+	if (lsm_get64(p + 40) || lsm_get64(p + 48) || (version == 1 && lsm_get64(p + 32)))
 		return -EINVAL;
+	if (lsm_get32(p + 32) & ~LSM_IMAGE_FEATURES)
+		return -EOPNOTSUPP;
 	l->chain = digest;
 	lsm_expect(l, STAGE_HEAD, LSM_RECORD_HEAD);
 	return 0;

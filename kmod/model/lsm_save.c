@@ -198,13 +198,23 @@ static void lsm_stage_end(struct lsm_save *s)
 	s->ended = true;
 }
 
+static bool lsm_pass_allowed(const struct lsm_save *s)
+{
+	/* The last round is kept for the stopped device. */
+	return s->n_dirty &&
+	       (s->final || (s->armed && s->round < LSM_ROUNDS_MAX - 2));
+}
+
+bool lsm_save_ready(const struct lsm_save *s)
+{
+	return s->final || s->epoch != s->d->epoch || s->pos < s->len ||
+	       !s->header_sent || s->pass || lsm_pass_allowed(s);
+}
+
 /* Begins a sweep if one may begin now. */
 static bool lsm_pass_begin(struct lsm_save *s)
 {
-	if (!s->n_dirty)
-		return false;
-	/* The last round is kept for the stopped device. */
-	if (!s->final && (!s->armed || s->round >= LSM_ROUNDS_MAX - 2))
+	if (!lsm_pass_allowed(s))
 		return false;
 	s->pass = true;
 	s->armed = false;

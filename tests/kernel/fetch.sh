@@ -6,50 +6,19 @@
 set -euo pipefail
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
+# shellcheck source=apt.sh
+. "$(dirname "$0")/apt.sh"
 
-usage="usage: fetch.sh 6.12|6.1"
+usage="usage: fetch.sh 6.12|6.1|6.12-tailored"
 version=${1:?$usage}
 case $version in
   6.12) suite=bookworm-backports ;;
   6.1) suite=bookworm ;;
+  6.12-tailored) exec "$here/tailor.sh" ;;
   *) die "$usage" ;;
 esac
 kernel=$cache/kernel-$version
 apt_home=$cache/apt-$version
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-
-# apt with sources, lists and status of its own: needs no root and leaves the system's alone.
-private_apt() {
-  local tool=$1
-  shift
-  "$tool" -q \
-    -o Dir::Etc::sourcelist="$apt_home/sources.list" -o Dir::Etc::sourceparts=- \
-    -o Dir::State::lists="$apt_home/lists" -o Dir::State::status="$apt_home/status" \
-    -o Dir::Cache="$apt_home/cache" -o APT::Sandbox::User=root -o APT::Update::Error-Mode=any "$@"
-}
-
-# The archive that the system's own apt uses. Its lists may be missing (container images drop them): then apt reads
-# the system's sources into private lists first.
-archive_uri() {
-  local query=(indextargets --format "\$(REPO_URI)" "Created-By: Packages" "Codename: bookworm") uri
-  uri=$(apt-get "${query[@]}" | sed -n 1p)
-  if [ -z "$uri" ]; then
-    local lists=(-o Dir::State::lists="$apt_home/system-lists" -o Dir::Cache="$apt_home/cache" -o APT::Sandbox::User=root)
-    apt-get -q "${lists[@]}" update >>"$log" 2>&1 || true
-    uri=$(apt-get "${lists[@]}" "${query[@]}" | sed -n 1p)
-  fi
-  [ -n "$uri" ] || die "the system's apt names no Debian 12 (bookworm) archive; check /etc/apt and the network"
-  echo "$uri"
-}
-
-update_lists() {
-  local uri
-  uri=$(archive_uri)
-  [ -r "$keyring" ] || die "$keyring is missing; install debian-archive-keyring"
-  echo "deb [arch=amd64 signed-by=$keyring] $uri $suite main" >"$apt_home/sources.list"
-  : >"$apt_home/status"
-  private_apt apt-get update >>"$log" 2>&1 || die "cannot read $suite from $uri: $(grep -m1 '^[EW]:' "$log")"
-}
 
 newest_release() {
   private_apt apt-cache pkgnames linux-image- |
@@ -66,9 +35,7 @@ fetch_packages() {
   mapfile -t packages < <(headers_dependencies "$release")
   [ ${#packages[@]} -eq 2 ] || die "$suite has no complete headers for $release"
   packages+=("linux-image-$release" "linux-headers-$release")
-  echo "fetch.sh: downloading ${packages[*]}" >&2
-  (cd "$apt_home/debs" && private_apt apt-get download "${packages[@]}") >>"$log" 2>&1 ||
-    die "download failed: $(grep -m1 '^E:' "$log")"
+  apt_download "${packages[@]}"
 }
 
 unpack() {
@@ -93,10 +60,9 @@ unpack() {
 
 lock_cache "kernel-$version"
 if [ ! -e "$kernel/release" ]; then
-  rm -rf "$kernel" "$kernel.new" "$apt_home"
-  mkdir -p "$kernel.new" "$apt_home"/{debs,lists/partial,system-lists/partial,cache/archives/partial}
-  log=$apt_home/log
-  update_lists
+  rm -rf "$kernel" "$kernel.new"
+  mkdir -p "$kernel.new"
+  apt_begin "$suite"
   release=$(newest_release)
   [ -n "$release" ] || die "$suite has no linux-image-$version"
   fetch_packages "$release"

@@ -86,6 +86,7 @@ int main(int argc, char **argv)
 		T(rates_hold),
 		T(fabric_and_slot_are_the_hosts),
 		T(migration_version_compares_both_ways),
+		T(migration_version_of_every_type_against_every_other),
 		T(parent_reset_during_an_arc_is_deferred_and_done),
 		T(parent_that_goes_away_disables_its_functions_and_answers_enotconn),
 		T(unreadable_ring_halts_and_reopening_starts_as_new),

@@ -179,25 +179,6 @@ bool test_fabric_and_slot_are_the_hosts(void)
 	return true;
 }
 
-bool test_migration_version_compares_both_ways(void)
-{
-	char text[64];
-	const char *type = "/sys/class/mdev_bus/lockstep-pf0/migration_version/lockstep-p2p";
-
-	CHECK(read_file(type, text, sizeof(text)));
-	CHECK(write_file(type, text));
-	CHECK(!strcmp(text, "1d55-1002-p2p-1.8\n"));
-	CHECK(vdev_attr(&b, "migration_version", text));
-	CHECK(!write_file(type, "nonsense") && errno == EINVAL);
-	CHECK(!write_file(type, "8086-1002-p2p-1.8") && errno == ENODEV);
-	CHECK(!write_file(type, "1d55-1001-stopcopy-1.4") && errno == EMEDIUMTYPE);
-	CHECK(!write_file(type, "1d55-1002-p2p-2.8") && errno == EOPNOTSUPP);
-	CHECK(write_file(type, "1d55-1002-p2p-1.16"));
-	CHECK(!vdev_attr(&b, "migration_version", "1d55-1002-p2p-1.16"));
-	CHECK(!write_file(type, "1d55-1002-p2p-1.8 and more") && errno == EINVAL);
-	return true;
-}
-
 bool test_unreadable_ring_halts_and_reopening_starts_as_new(void)
 {
 	struct vdev c;

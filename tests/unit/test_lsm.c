@@ -483,9 +483,9 @@ static void test_each_header_field_has_its_own_errno(void **state)
 		uint32_t off, value;
 		int rc;
 	} bad[] = {
-		{ 0, 1, -EINVAL }, { 8, 2, -EOPNOTSUPP }, { 12, 1, -EMEDIUMTYPE },
+		{ 0, 1, -EINVAL }, { 8, 3, -EOPNOTSUPP }, { 12, 1, -EMEDIUMTYPE },
 		{ 16, 1u << 20, -EFBIG }, { 20, 65536, -EFBIG }, { 24, 5, -EXDEV },
-		{ 32, 1, -EINVAL },
+		{ 8, 0, -EOPNOTSUPP }, { 32, 1, -EOPNOTSUPP }, { 40, 1, -EINVAL }, { 48, 1, -EINVAL },
 	};
 	struct host *fabric[LSM_SLOTS] = { 0 };
 	struct host *a = busy_host(LSM_TYPE_FULL, 2, fabric);

@@ -431,10 +431,12 @@ static void versions_tell_what_does_not_fit(void **state)
 	assert_int_equal(ls_sim_query(host.socket, "c", &info), 0);
 	assert_string_equal(info.type, "full-2M");
 	assert_int_equal(info.flags, 7);
+	assert_string_equal(info.version, "1d55-1003-full-2.2"); // as the kernel driver says it
 	assert_int_equal(ls_sim_check_version(host.socket, info.type, info.version), 0);
+	assert_int_equal(ls_sim_check_version(host.socket, info.type, "1d55-1003-full-3.2"), -EOPNOTSUPP);
 	snprintf(version, sizeof(version), "%s0", info.version);
-	assert_int_equal(ls_sim_check_version(host.socket, info.type, version), -EOPNOTSUPP);
-	assert_int_equal(ls_sim_check_version(host.socket, "p2p-1M", info.version), -ENODEV);
+	assert_int_equal(ls_sim_check_version(host.socket, info.type, version), -EFBIG);
+	assert_int_equal(ls_sim_check_version(host.socket, "p2p-1M", info.version), -EMEDIUMTYPE);
 	assert_int_equal(ls_sim_check_version(host.socket, info.type, "gibberish"), -EINVAL);
 	assert_int_equal(ls_sim_check_version(host.socket, "other", info.version), -ENOENT);
 
