@@ -10,6 +10,7 @@
 #include "agent/peer.h"
 #include "agent/service.h"
 #include "agent/survey.h"
+#include "agent/term.h"
 #include "common/fault.h"
 #include "common/log.h"
 
@@ -50,11 +51,28 @@ struct ls_known *ls_agent_remember(struct ls_agent *a, const struct ls_ledger_re
 	if (!k)
 		return NULL;
 	k->record = *record;
-	k->record.request = NULL;
-	k->record.request_len = 0;
+	k->record.request = record->request_len ? malloc(record->request_len) : NULL;
+	if (record->request_len && !k->record.request) {
+		free(k);
+		return NULL;
+	}
+	if (record->request_len)
+		memcpy((void *)k->record.request, record->request, record->request_len);
 	k->next = a->known;
 	a->known = k;
 	return k;
+}
+
+void ls_agent_remember_claim(struct ls_agent *a, const struct ls_ledger_claim *claim)
+{
+	struct ls_known_claim *k = calloc(1, sizeof(*k)), **last = &a->claims;
+
+	if (!k)
+		abort();
+	k->claim = *claim;
+	while (*last)
+		last = &(*last)->next;
+	*last = k;
 }
 
 int ls_agent_vm_free(struct ls_agent *a, const char *vm, const char *except, struct ls_error *err)
@@ -62,7 +80,7 @@ int ls_agent_vm_free(struct ls_agent *a, const char *vm, const char *except, str
 	const char *holder = NULL;
 
 	for (const struct ls_known *k = a->known; k && !holder; k = k->next)
-		if (strcmp(k->record.vm, vm) == 0 && ls_word_open(k->record.word))
+		if (strcmp(k->record.vm, vm) == 0 && !k->record.done && ls_word_open(k->record.word))
 			holder = k->record.migration;
 	for (const struct ls_migration *m = a->migrations; m && !holder; m = m->next)
 		if (strcmp(m->params.vm, vm) == 0 && ls_migration_holds_vm(m))
@@ -80,11 +98,10 @@ static void on_term(void *user, int status, const struct ls_error *err)
 
 int ls_agent_check_term(struct ls_agent *a, uint64_t term, const char *coordinator, struct ls_error *err)
 {
-	if (!term || !coordinator[0] || strlen(coordinator) >= LS_NAME_MAX)
-		return ls_fail(err, LS_E_INVALID, 0, "a term wants a number above 0 and a coordinator of 1 to 63 bytes");
-	if (term < a->term || (term == a->term && strcmp(coordinator, a->coordinator) != 0))
-		return ls_fail(err, LS_E_STALE_COORDINATOR, 0, "term %llu of %.63s: this host follows term %llu of %.63s",
-			       (unsigned long long)term, coordinator, (unsigned long long)a->term, a->coordinator);
+	int r = ls_term_check(a->term, a->coordinator, term, coordinator, err);
+
+	if (r < 0)
+		return r;
 	if (term > a->term)
 		ls_ledger_term(a->ledger, term, coordinator, on_term, a);
 	a->term = term;
@@ -128,6 +145,9 @@ static void vmm_hello(void *user, struct ls_vmm *v)
 	struct ls_agent *a = user;
 
 	ls_log(LS_LOG_INFO, "vmm.hello", "vm=%s incoming=%s", v->config->name, v->incoming ? "yes" : "no");
+	for (struct ls_migration *m = a->migrations; m; m = m->next)
+		if (m->vmm == v && m->role)
+			ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_VMM_UP });
 	ls_survey_vm(a, v);
 }
 
@@ -143,37 +163,42 @@ static void vmm_lost(void *user, struct ls_vmm *v)
 
 static const struct ls_vmm_events vmm_events = { .hello = vmm_hello, .lost = vmm_lost };
 
-static void on_old_word(void *user, int status, const struct ls_error *err)
-{
-	struct ls_known *k = user;
-
-	if (status < 0)
-		ls_log_error("ledger.failed", err, "migration=%s", k->record.migration);
-	else
-		k->record.word = k->record.word == LS_WORD_ACTIVE ? LS_WORD_RETURNING : LS_WORD_ABORTED;
-}
-
-// Rules 3 and 6: what an earlier life left undecided is never decided in favour of a move.
 static void on_record(void *user, const struct ls_ledger_record *record)
 {
-	struct ls_agent *a = user;
-
-	ls_fault(agent_restart_record);
-	if (!ls_agent_remember(a, record))
+	if (!ls_agent_remember(user, record))
 		abort();
-	if (ls_word_open(record->word))
-		ls_log(LS_LOG_WARN, "migration.open",
-		       "migration=%s vm=%s word=%s cause=\"left by an earlier life of this agent; the VM is busy\"",
-		       record->migration, record->vm, ls_word_name(record->word));
 }
 
-static void settle_old(struct ls_agent *a)
+static void on_claim(void *user, const struct ls_ledger_claim *claim)
 {
-	for (struct ls_known *k = a->known; k; k = k->next)
-		if (k->record.word == LS_WORD_ACTIVE || k->record.word == LS_WORD_UNDECIDED)
-			ls_ledger_persist(a->ledger, k->record.migration,
-					  k->record.word == LS_WORD_ACTIVE ? LS_WORD_RETURNING : LS_WORD_ABORTED,
-					  on_old_word, k);
+	ls_agent_remember_claim(user, claim);
+}
+
+static int read_ledger(struct ls_agent *a, struct ls_error *err)
+{
+	int r = ls_ledger_each(a->ledger, on_record, a, err);
+
+	if (r == 0)
+		r = ls_ledger_each_claim(a->ledger, on_claim, a, err);
+	if (r == 0)
+		ls_ledger_highest(a->ledger, &a->term, a->coordinator);
+	return r;
+}
+
+// What an earlier life left undone, each as its word says.
+static int restart_all(struct ls_agent *a, struct ls_error *err)
+{
+	int r = 0;
+
+	for (struct ls_known *k = a->known; k && r == 0; k = k->next) {
+		if (k->record.done)
+			continue;
+		ls_log(LS_LOG_WARN, "migration.open", "migration=%s vm=%s word=%s cause=\"left by an earlier life of this agent\"",
+		       k->record.migration, k->record.vm, ls_word_name(k->record.word));
+		r = ls_migration_restart(a, k, err);
+	}
+	ls_kept_close_rest(&a->kept);
+	return r;
 }
 
 int ls_agent_open(struct ls_agent *a, uv_loop_t *loop, const struct ls_agent_config *config, struct ls_error *err)
@@ -186,16 +211,16 @@ int ls_agent_open(struct ls_agent *a, uv_loop_t *loop, const struct ls_agent_con
 	a->device = calloc(config->n_devices ? config->n_devices : 1, sizeof(*a->device));
 	if (!a->device)
 		return ls_fail(err, LS_E_RESOURCE, ENOMEM, "out of memory");
+	ls_kept_open(&a->kept);
 	r = ls_ledger_open(loop, config->ledger, &a->ledger, err);
 	if (r == 0)
-		r = ls_ledger_each(a->ledger, on_record, a, err);
-	if (r == 0) {
-		ls_ledger_highest(a->ledger, &a->term, a->coordinator);
-		settle_old(a);
+		r = read_ledger(a, err);
+	if (r == 0)
 		r = start_workers(a, err);
-	}
 	if (r == 0)
 		r = ls_vmms_open(loop, config, &vmm_events, a, &a->vmms, err);
+	if (r == 0)
+		r = restart_all(a, err);
 	if (r == 0)
 		r = ls_peers_open(a, &a->peers, err);
 	if (r == 0)
@@ -225,6 +250,7 @@ void ls_agent_stop(struct ls_agent *a, void (*stopped)(struct ls_agent *a))
 		return;
 	a->stopping = true;
 	a->stopped = stopped;
+	ls_notify("STOPPING=1\nSTATUS=no new work; what is open finishes or unwinds");
 	ls_fail(&err, LS_E_CANCELLED, 0, "the agent on %s was told to stop", a->config->host);
 	for (struct ls_migration *m = a->migrations; m; m = m->next)
 		if (m->role && !m->ended)
@@ -256,9 +282,15 @@ void ls_agent_close(struct ls_agent *a)
 	ls_ledger_free(a->ledger);
 	for (struct ls_known *k = a->known, *next; k; k = next) {
 		next = k->next;
+		free((void *)k->record.request);
 		free(k);
 	}
 	a->known = NULL;
+	for (struct ls_known_claim *c = a->claims, *next; c; c = next) {
+		next = c->next;
+		free(c);
+	}
+	a->claims = NULL;
 	a->closing = 1;
 	for (unsigned i = 0; a->device && i < a->config->n_devices; i++)
 		if (a->device[i].worker) {

@@ -7,6 +7,7 @@
 
 #include "agent/config.h"
 #include "agent/ledger.h"
+#include "agent/notify.h"
 #include "agent/vmm.h"
 #include "agent/worker.h"
 #include "proto/rpc/rpc.h"
@@ -37,7 +38,12 @@ void ls_device_leave(struct ls_agent_device *d);
 // A migration's last word, also of earlier lives.
 struct ls_known {
 	struct ls_known *next;
-	struct ls_ledger_record record; // without `request`
+	struct ls_ledger_record record; // `request` is owned
+};
+
+struct ls_known_claim {
+	struct ls_known_claim *next;
+	struct ls_ledger_claim claim;
 };
 
 struct ls_agent {
@@ -47,10 +53,12 @@ struct ls_agent {
 	struct ls_vmms *vmms;
 	struct ls_peers *peers;
 	struct ls_rpc_server *server;
-	struct ls_rpc_method methods[10];
+	struct ls_rpc_method methods[11];
 	struct ls_survey *survey;            // under way, or NULL
 	struct ls_agent_device *device;      // n_devices of config
 	struct ls_known *known;
+	struct ls_known_claim *claims;
+	struct ls_kept kept;                 // fds of an earlier life that nobody has taken up yet
 	struct ls_migration *migrations;     // of this life
 	uint64_t term;
 	char coordinator[LS_NAME_MAX];
@@ -69,7 +77,8 @@ void ls_agent_close(struct ls_agent *a); // then run the loop to its end
 
 struct ls_agent_device *ls_agent_device(struct ls_agent *a, const char *name);
 struct ls_known *ls_agent_known(struct ls_agent *a, const char *migration);
-struct ls_known *ls_agent_remember(struct ls_agent *a, const struct ls_ledger_record *record);
+struct ls_known *ls_agent_remember(struct ls_agent *a, const struct ls_ledger_record *record); // copied
+void ls_agent_remember_claim(struct ls_agent *a, const struct ls_ledger_claim *claim);
 // VM_BUSY with the migration that holds it; `except` does not count.
 int ls_agent_vm_free(struct ls_agent *a, const char *vm, const char *except, struct ls_error *err);
 // Rule 7. A higher term is remembered, and queued for the ledger before whatever the caller does with it.

@@ -18,7 +18,13 @@ static const char usage[] =
 struct world {
 	struct ls_agent agent;
 	uv_signal_t term, interrupt;
+	uv_timer_t watchdog;
 };
+
+static void on_watchdog(uv_timer_t *timer)
+{
+	ls_notify("WATCHDOG=1");
+}
 
 static void on_stopped(struct ls_agent *a)
 {
@@ -26,6 +32,7 @@ static void on_stopped(struct ls_agent *a)
 
 	uv_close((uv_handle_t *)&w->term, NULL);
 	uv_close((uv_handle_t *)&w->interrupt, NULL);
+	uv_close((uv_handle_t *)&w->watchdog, NULL);
 	uv_stop(a->loop); // closed outside of whatever callback this is
 }
 
@@ -58,6 +65,9 @@ static int serve(const struct ls_agent_config *config)
 	if (r == 0) {
 		uv_signal_init(&loop, &w.term);
 		uv_signal_init(&loop, &w.interrupt);
+		uv_timer_init(&loop, &w.watchdog);
+		if (ls_notify_watchdog_ms())
+			uv_timer_start(&w.watchdog, on_watchdog, 0, ls_notify_watchdog_ms());
 		w.term.data = w.interrupt.data = &w;
 		uv_signal_start(&w.term, on_signal, SIGTERM);
 		uv_signal_start(&w.interrupt, on_signal, SIGINT);
@@ -67,6 +77,7 @@ static int serve(const struct ls_agent_config *config)
 		printf("agent.ready listen=%s stream=%s\n", ls_rpc_server_address(w.agent.server, 0),
 		       ls_peers_address(w.agent.peers));
 		fflush(stdout);
+		ls_notify("READY=1\nSTATUS=listens on %s", ls_rpc_server_address(w.agent.server, 0));
 		uv_run(&loop, UV_RUN_DEFAULT);
 	}
 	ls_agent_close(&w.agent);

@@ -34,7 +34,7 @@ bool ls_migration_holds_vm(const struct ls_migration *m)
 {
 	if (m->failed)
 		return m->returning;
-	return !m->role || !ls_role_ended(m->role) || ls_role_ended(m->role) == LS_END_OPERATOR;
+	return !m->done && (!m->role || !ls_role_ended(m->role) || ls_role_ended(m->role) == LS_END_OPERATOR);
 }
 
 static void on_persisted(void *user, int status, const struct ls_error *err)
@@ -78,6 +78,10 @@ static void ask_vmm(struct ls_migration *m, enum ls_vmm_op op)
 	struct ls_error err;
 	int r;
 
+	if (op == LS_VMM_LEND) {
+		ls_migration_lend(m);
+		return;
+	}
 	if (op == LS_VMM_FINAL)
 		ls_blobs_clear(&m->blobs);
 	r = ls_vmm_request(m->vmm, op, &m->blobs, on_vmm, m);
@@ -87,7 +91,7 @@ static void ask_vmm(struct ls_migration *m, enum ls_vmm_op op)
 	ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_VMM_DONE, .op = op, .error = &err });
 }
 
-static void on_job(void *user, const struct ls_job_result *result)
+void ls_migration_on_job(void *user, const struct ls_job_result *result)
 {
 	struct slot *s = user;
 	uint32_t restarts = ls_worker_progress(s->m->dev[s->i]->worker)->restarts;
@@ -96,6 +100,8 @@ static void on_job(void *user, const struct ls_job_result *result)
 		ls_log(LS_LOG_INFO, "device.started-over", "migration=%s device=%s restarts=%u cause=\"its guest reset it\"",
 		       s->m->params.migration, s->m->dev[s->i]->config->name, restarts);
 	s->restarts = restarts;
+	if (result->kind == LS_JOB_ADOPT && result->status == 0)
+		ls_migration_keep(s->m, s->i, result->fd);
 	ls_migration_feed(s->m, (struct ls_role_event){ .kind = LS_EV_JOB_DONE, .device = s->i, .job = result });
 }
 
@@ -115,6 +121,15 @@ static void submit(struct ls_migration *m, const struct ls_role_action *a)
 		job.fd = m->slot[i].stream;
 		m->slot[i].stream = -1;
 	}
+	if (a->job == LS_JOB_ADOPT) {
+		job.fd = m->slot[i].lent;
+		m->slot[i].lent = -1;
+		if (job.fd < 0 && m->vmm && m->vmm->ops->lends)
+			r = ls_fail(&failed.error, LS_E_VMM_FAILED, ENODEV, "the VMM of %s does not lend it", m->params.vm);
+	}
+	if (r == 0 && !m->dev[i])
+		r = ls_fail(&failed.error, LS_E_NOT_FOUND, ENODEV, "is not in %s any more, or another migration has it",
+			    m->agent->config->file);
 	if (r == 0) {
 		r = ls_worker_submit(m->dev[i]->worker, &job);
 		if (r < 0) {
@@ -127,13 +142,14 @@ static void submit(struct ls_migration *m, const struct ls_role_action *a)
 	if (job.fd >= 0)
 		close(job.fd);
 	failed.status = r;
-	ls_error_at(&failed.error, m->dev[i]->config->name, NULL);
+	ls_error_at(&failed.error, ls_role_device_name(m->role, i), NULL);
 	ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_JOB_DONE, .device = i, .job = &failed });
 }
 
 static void interrupt(struct ls_migration *m, unsigned i)
 {
-	ls_worker_interrupt(m->dev[i]->worker);
+	if (m->dev[i])
+		ls_worker_interrupt(m->dev[i]->worker);
 	if (m->slot[i].stream >= 0)
 		close(m->slot[i].stream);
 	m->slot[i].stream = -1;
@@ -144,15 +160,34 @@ static void end(struct ls_migration *m, const struct ls_role_action *a)
 	static const char *const hows[] = { "none", "done", "returned", "aborted", "operator" };
 
 	ls_fault_of(agent_ended, hows[a->how]);
-	if (a->error)
+	if (m->done)
+		; // in an earlier life
+	else if (a->error)
 		ls_log_error("migration.ended", a->error, "migration=%s how=%s", m->params.migration, hows[a->how]);
 	else
 		ls_log(LS_LOG_INFO, "migration.ended", "migration=%s how=%s", m->params.migration, hows[a->how]);
 	m->ended = true;
+	m->how = a->how;
+	memset(&m->end_error, 0, sizeof(m->end_error));
+	if (a->error)
+		m->end_error = *a->error;
 	if (a->how != LS_END_OPERATOR)
-		for (unsigned i = 0; i < m->params.schedule.n_devices; i++)
-			ls_device_leave(m->dev[i]);
+		ls_migration_let_go(m);
 	ls_blobs_clear(&m->blobs);
+}
+
+static void on_closed_record(void *user, int status, const struct ls_error *err)
+{
+	if (status < 0)
+		ls_log_error("ledger.failed", err, "what=close"); // the next life finds nothing left to do, and closes it
+}
+
+static void all_done(struct ls_migration *m)
+{
+	m->done = true;
+	ls_agent_known(m->agent, m->params.migration)->record.done = true;
+	ls_ledger_close(m->agent->ledger, m->params.migration, on_closed_record, m->agent);
+	ls_migration_let_go(m);
 }
 
 static void carry_out(struct ls_migration *m, const struct ls_role_action *a)
@@ -186,6 +221,9 @@ static void carry_out(struct ls_migration *m, const struct ls_role_action *a)
 	case LS_ACT_END:
 		end(m, a);
 		ls_migration_emit(m, a);
+		break;
+	case LS_ACT_DONE:
+		all_done(m);
 		break;
 	default:
 		ls_migration_emit(m, a);
@@ -242,6 +280,7 @@ void ls_migration_feed(struct ls_migration *m, struct ls_role_event event)
 		if (!m->first)
 			m->last = &m->first;
 		const struct ls_role_actions *actions = ls_role_event(m->role, &q->event);
+		m->ended = ls_role_ended(m->role) != LS_END_NONE; // an operator's decision makes it go on
 		for (unsigned i = 0; i < actions->n; i++)
 			carry_out(m, &actions->at[i]);
 		free(q);
@@ -260,7 +299,7 @@ void ls_migration_begin(struct ls_migration *m)
 	if (!m->role)
 		abort(); // the word is on the disk; the next life reads it
 	for (unsigned i = 0; i < m->params.schedule.n_devices; i++) {
-		m->dev[i]->done = on_job;
+		m->dev[i]->done = ls_migration_on_job;
 		m->dev[i]->user = &m->slot[i];
 	}
 	ls_log(LS_LOG_INFO, "migration.begun", "migration=%s vm=%s side=%s devices=%u", m->params.migration, m->params.vm,
@@ -270,6 +309,11 @@ void ls_migration_begin(struct ls_migration *m)
 											      LS_WORD_UNDECIDED });
 	if (!m->vmm->connected)
 		ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_VMM_LOST });
+	if (m->agent->stopping) {
+		struct ls_error err;
+		ls_fail(&err, LS_E_CANCELLED, 0, "the agent on %s was told to stop", m->params.host);
+		ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_UNWIND, .error = &err });
+	}
 }
 
 void ls_migration_wait(struct ls_migration *m, struct ls_waiter *waiter)

@@ -46,7 +46,7 @@ struct ls_migration {
 		unsigned i;
 		int lent;              // VMM's fd until adopted; -1
 		int stream;            // accepted socket until the worker takes it; -1
-		bool streamed, adopted, busy;
+		bool streamed, adopted, kept; // kept: in the service manager's fd store
 		uint32_t restarts;     // of its worker, as last looked at
 	} slot[LS_MAX_DEVICES];
 	unsigned waiting;              // adopt, reset or close jobs while preparing
@@ -64,7 +64,10 @@ struct ls_migration {
 	unsigned n_events, capacity;
 	struct ls_watcher *watchers;
 	uv_timer_t progress;
-	bool ended;
+	bool restarted;                // of an earlier life
+	bool ended, done;              // done: closed in the ledger
+	enum ls_end how;
+	struct ls_error end_error;
 	unsigned closing;
 };
 
@@ -73,7 +76,21 @@ struct ls_migration {
 int ls_migration_prepare(struct ls_agent *a, const Lockstep__V1__PrepareRequest *request, struct ls_waiter *waiter,
 			 struct ls_error *err);
 
+struct ls_migration *ls_migration_new(struct ls_agent *a);
+int ls_migration_check(const struct ls_agent *a, const Lockstep__V1__PrepareRequest *q, struct ls_role_params *p,
+		       struct ls_error *err);
+void ls_migration_fill(struct ls_migration *m, const Lockstep__V1__PrepareRequest *q); // beyond params
+
+// migration_restart.c
+int ls_migration_restart(struct ls_agent *a, const struct ls_known *known, struct ls_error *err);
+// One of any life, or NULL. One that is over only answers.
+struct ls_migration *ls_migration_recall(struct ls_agent *a, const char *id);
+void ls_migration_lend(struct ls_migration *m);                // LS_VMM_LEND
+void ls_migration_keep(struct ls_migration *m, unsigned i, int fd); // in the fd store
+void ls_migration_let_go(struct ls_migration *m);              // devices, and what the fd store has of them
+
 // migration.c
+void ls_migration_on_job(void *user, const struct ls_job_result *result); // user: a slot
 struct ls_migration *ls_migration_find(struct ls_agent *a, const char *id); // of this life
 void ls_migration_begin(struct ls_migration *m);                            // first word is durable
 void ls_migration_feed(struct ls_migration *m, struct ls_role_event event); // what it points at is copied

@@ -94,6 +94,8 @@ static void send_progress(struct ls_watcher *w)
 	if (!m->role || ls_rpc_queued(w->call))
 		return;
 	for (unsigned i = 0; i < m->params.schedule.n_devices; i++) {
+		if (!m->dev[i])
+			continue;
 		const struct ls_worker_progress *p = ls_worker_progress(m->dev[i]->worker);
 		Lockstep__V1__AgentEvent event = LOCKSTEP__V1__AGENT_EVENT__INIT;
 		Lockstep__V1__DeviceProgress progress = LOCKSTEP__V1__DEVICE_PROGRESS__INIT;

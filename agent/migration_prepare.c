@@ -21,6 +21,7 @@
 #define MS 1000000ull
 #define RETRY_MS 500
 #define PEER_MS 60000
+#define VMM_MS 30000
 #define DEFAULT_ROUNDS 8
 #define DEFAULT_REST (256u * 1024u)
 
@@ -42,8 +43,7 @@ static void keep_failure(struct ls_migration *m, const struct ls_error *err)
 static void failed_for_good(struct ls_migration *m)
 {
 	m->returning = false;
-	for (unsigned i = 0; i < m->params.schedule.n_devices; i++)
-		ls_device_leave(m->dev[i]);
+	ls_migration_let_go(m);
 	m->failed = true;
 	m->ended = true;
 	ls_log_error("prepare.refused", &m->failure, "migration=%s vm=%s", m->params.migration, m->params.vm);
@@ -90,7 +90,8 @@ static void on_begun(void *user, int status, const struct ls_error *err)
 	}
 	ls_fault(agent_prepare_done);
 	struct ls_ledger_record record = { .side = m->params.side, .term = m->term, .created_ms = ls_unix_ms(),
-					   .word = m->params.side == LS_SIDE_SOURCE ? LS_WORD_ACTIVE : LS_WORD_UNDECIDED };
+					   .word = m->params.side == LS_SIDE_SOURCE ? LS_WORD_ACTIVE : LS_WORD_UNDECIDED,
+					   .request = m->request, .request_len = m->request_len };
 	memcpy(record.migration, m->params.migration, sizeof(record.migration));
 	memcpy(record.vm, m->params.vm, sizeof(record.vm));
 	memcpy(record.coordinator, m->coordinator, sizeof(record.coordinator));
@@ -142,6 +143,8 @@ static void on_job(void *user, const struct ls_job_result *job)
 	}
 	if (job->kind == LS_JOB_ADOPT) {
 		s->adopted = job->status == 0;
+		if (s->adopted)
+			ls_migration_keep(m, s->i, job->fd);
 		check_adopted(m, s->i, job);
 	} else if (job->status < 0) {
 		keep_failure(m, &job->error);
@@ -205,9 +208,10 @@ static void on_lent(void *user, const struct ls_error *err, struct ls_lent *lent
 
 #define REFUSE(reason, ...) return ls_fail(err, LS_E_##reason, 0, __VA_ARGS__)
 
-static int check_request(const struct ls_agent *a, const Lockstep__V1__PrepareRequest *q, struct ls_role_params *p,
-			 struct ls_error *err)
+int ls_migration_check(const struct ls_agent *a, const Lockstep__V1__PrepareRequest *q, struct ls_role_params *p,
+		       struct ls_error *err)
 {
+	const struct ls_vm_config *vm = ls_agent_config_vm(a->config, q->vm);
 	int r;
 
 	if (!ls_name_valid(q->migration) || !ls_name_valid(q->vm) || !ls_name_valid(q->peer_host))
@@ -236,11 +240,13 @@ static int check_request(const struct ls_agent *a, const Lockstep__V1__PrepareRe
 	snprintf(p->host, sizeof(p->host), "%s", a->config->host);
 	snprintf(p->peer_host, sizeof(p->peer_host), "%s", q->peer_host);
 	snprintf(p->ledger_id, sizeof(p->ledger_id), "%s", ls_ledger_id(a->ledger));
-	snprintf(p->peer_ledger_id, sizeof(p->peer_ledger_id), "%.32s", q->peer_ledger_id);
+	if (strlen(q->peer_ledger_id) == LS_LEDGER_ID_SIZE - 1)
+		memcpy(p->peer_ledger_id, q->peer_ledger_id, LS_LEDGER_ID_SIZE);
 	p->deadline_ns = q->deadline_ms * MS;
 	p->stuck_ns = a->config->arc_timeout_ms * MS;
 	p->retry_ns = RETRY_MS * MS;
 	p->peer_ns = PEER_MS * MS;
+	p->vmm_ns = (vm ? vm->timeout_ms : VMM_MS) * MS;
 	p->skip_quiesce = ls_control("skip-quiesce-barrier");
 	p->final_before_stop = ls_control("final-before-stop");
 	return 0;
@@ -299,11 +305,14 @@ static int repeated(struct ls_migration *m, const uint8_t *request, size_t len, 
 {
 	if (len != m->request_len || memcmp(request, m->request, len) != 0)
 		REFUSE(ALREADY_EXISTS, "migration %s was prepared with another request", m->params.migration);
+	if (m->restarted)
+		REFUSE(ALREADY_EXISTS, "migration %s was given up in a restart, with the word %s: a retry wants a new id",
+		       m->params.migration, ls_word_name(ls_role_word(m->role)));
 	ls_migration_wait(m, waiter);
 	return 0;
 }
 
-static struct ls_migration *migration_new(struct ls_agent *a)
+struct ls_migration *ls_migration_new(struct ls_agent *a)
 {
 	struct ls_migration *m = calloc(1, sizeof(*m));
 
@@ -335,6 +344,14 @@ static void reap(struct ls_agent *a)
 	}
 }
 
+void ls_migration_fill(struct ls_migration *m, const Lockstep__V1__PrepareRequest *q)
+{
+	memcpy(m->token, q->token.data, sizeof(m->token));
+	snprintf(m->peer_address, sizeof(m->peer_address), "%s", q->peer_address);
+	m->max_rounds = q->precopy && q->precopy->max_rounds ? q->precopy->max_rounds : DEFAULT_ROUNDS;
+	m->rest_bytes = q->precopy && q->precopy->rest_bytes ? q->precopy->rest_bytes : DEFAULT_REST;
+}
+
 int ls_migration_prepare(struct ls_agent *a, const Lockstep__V1__PrepareRequest *q, struct ls_waiter *waiter,
 			 struct ls_error *err)
 {
@@ -361,14 +378,14 @@ int ls_migration_prepare(struct ls_agent *a, const Lockstep__V1__PrepareRequest 
 		REFUSE(UNAVAILABLE, "the agent is stopping");
 	}
 	reap(a);
-	m = migration_new(a);
+	m = ls_migration_new(a);
 	if (!m) {
 		free(request);
 		return ls_fail(err, LS_E_RESOURCE, ENOMEM, "out of memory");
 	}
 	m->request = request;
 	m->request_len = len;
-	r = check_request(a, q, &m->params, err);
+	r = ls_migration_check(a, q, &m->params, err);
 	if (r == 0)
 		r = check_here(a, m, err);
 	if (r == 0)
@@ -378,10 +395,7 @@ int ls_migration_prepare(struct ls_agent *a, const Lockstep__V1__PrepareRequest 
 		return r;
 	}
 	ls_fault(agent_prepare_accepted);
-	memcpy(m->token, q->token.data, sizeof(m->token));
-	snprintf(m->peer_address, sizeof(m->peer_address), "%s", q->peer_address);
-	m->max_rounds = q->precopy && q->precopy->max_rounds ? q->precopy->max_rounds : DEFAULT_ROUNDS;
-	m->rest_bytes = q->precopy && q->precopy->rest_bytes ? q->precopy->rest_bytes : DEFAULT_REST;
+	ls_migration_fill(m, q);
 	m->term = q->term->number;
 	snprintf(m->coordinator, sizeof(m->coordinator), "%s", q->term->coordinator);
 	m->next = a->migrations;

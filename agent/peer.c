@@ -108,7 +108,7 @@ static bool same_token(const uint8_t *a, const uint8_t *b, size_t n)
 
 static struct ls_migration *find(struct ls_agent *a, const Lockstep__V1__Open *open, struct ls_error *err)
 {
-	struct ls_migration *m = ls_migration_find(a, open->migration);
+	struct ls_migration *m = ls_migration_recall(a, open->migration);
 
 	if (open->protocol_min > LS_PROTOCOL || open->protocol_max < LS_PROTOCOL) {
 		ls_fail(err, LS_E_INVALID, EPROTONOSUPPORT, "protocol %u to %u, this agent speaks %u", open->protocol_min,

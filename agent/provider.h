@@ -47,6 +47,7 @@ struct ls_provider {
 	// -1: opens the device itself, for a look while no VMM has it: DEVICE_BUSY, DEVICE_ABSENT.
 	int (*open)(const char *path, int fd, struct ls_dev **ret, struct ls_error *err);
 	void (*close)(struct ls_dev *dev); // NULL is fine
+	int (*fd)(const struct ls_dev *dev); // the device's, borrowed: to be kept over a restart of the agent
 
 	int (*probe)(struct ls_dev *dev, struct ls_dev_caps *ret, struct ls_error *err);
 	int (*data_size)(struct ls_dev *dev, uint64_t *ret); // estimate, bytes; -ENOTTY: not offered

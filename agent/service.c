@@ -117,7 +117,7 @@ static void on_prepare(struct ls_rpc_call *call, const void *bytes, size_t len, 
 
 static struct ls_migration *find(struct ls_agent *a, struct ls_rpc_call *call, const char *id)
 {
-	struct ls_migration *m = ls_migration_find(a, id);
+	struct ls_migration *m = ls_migration_recall(a, id);
 	struct ls_error err;
 
 	if (m && m->role)

@@ -122,7 +122,7 @@ void ls_service_get_word(struct ls_rpc_call *call, const void *bytes, size_t len
 static void on_tombstone(void *user, int status, const struct ls_error *err)
 {
 	struct asked *q = user;
-	struct ls_ledger_record record = { .side = LS_SIDE_DEST, .word = LS_WORD_ABORTED, .created_ms = ls_unix_ms() };
+	struct ls_ledger_record record = { .side = LS_SIDE_DEST, .word = LS_WORD_ABORTED, .done = true, .created_ms = ls_unix_ms() };
 
 	if (status < 0) {
 		ls_service_fail(q->agent, q->call, err);
@@ -139,7 +139,7 @@ static void on_tombstone(void *user, int status, const struct ls_error *err)
 static void write_tombstone(struct ls_agent *a, struct ls_rpc_call *call, const Lockstep__V1__SettleRequest *q)
 {
 	struct ls_ledger_record record = { .side = LS_SIDE_DEST, .word = LS_WORD_ABORTED, .created_ms = ls_unix_ms(),
-					   .term = a->term };
+					   .done = true, .term = a->term };
 	struct asked *asked = calloc(1, sizeof(*asked));
 
 	if (!asked) {

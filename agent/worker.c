@@ -98,7 +98,7 @@ static void carry_out(struct ls_worker *w, struct ls_job *job, struct ls_job_res
 {
 	memset(res, 0, sizeof(*res));
 	res->kind = job->kind;
-	res->from_state = res->state = -1;
+	res->from_state = res->state = res->fd = -1;
 	if (w->dev)
 		res->from_state = ls_worker_get(w);
 	res->begin_ns = ls_now_ns();

@@ -54,6 +54,7 @@ struct ls_job_result {
 	uint64_t begin_ns, end_ns;  // CLOCK_MONOTONIC; ARC, RESET: around the kernel call, else the whole job
 	struct ls_dev_caps caps;    // ADOPT
 	uint64_t size;              // ADOPT: estimate, 0 unknown
+	int fd;                     // ADOPT: the device's, the worker's own until CLOSE; -1: none
 	uint64_t length;            // SEND, LOAD: total bytes of the image
 	uint8_t digest[LS_DIGEST_SIZE];
 };

@@ -110,6 +110,8 @@ int ls_worker_adopt(struct ls_worker *w, const struct ls_job *job, struct ls_job
 		r = probe(w, res);
 		if (r < 0)
 			ls_worker_close(w);
+		else if (w->provider->fd)
+			res->fd = w->provider->fd(w->dev);
 	}
 	ls_worker_leave(w);
 	return r;

@@ -146,12 +146,18 @@ static int sim_precopy_info(struct ls_dev *dev, int data_fd, uint64_t *initial, 
 	return ls_sim_precopy_info(data_fd, initial, dirty);
 }
 
+static int sim_fd(const struct ls_dev *dev)
+{
+	return dev->fd;
+}
+
 const struct ls_provider ls_provider_sim = {
 	.name = "sim",
 	.inspect = sim_inspect,
 	.check_version = sim_check_version,
 	.open = sim_open,
 	.close = sim_close,
+	.fd = sim_fd,
 	.probe = sim_probe,
 	.data_size = sim_data_size,
 	.get_state = sim_get_state,
