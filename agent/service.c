@@ -35,7 +35,7 @@ static void on_hello(struct ls_rpc_call *call, const void *bytes, size_t len, vo
 		response.kernel = kernel.release;
 	response.devices = a->config->n_devices;
 	for (const struct ls_known *k = a->known; k; k = k->next)
-		response.open_migrations += ls_word_open(k->record.word);
+		response.open_migrations += !k->record.done && ls_word_open(k->record.word);
 	ls_pb_free(q);
 	ls_rpc_reply_message(call, &response.base);
 }
@@ -166,48 +166,6 @@ static void on_watch(struct ls_rpc_call *call, const void *bytes, size_t len, vo
 	ls_pb_free(base);
 }
 
-static void on_list(struct ls_rpc_call *call, const void *bytes, size_t len, void *user)
-{
-	ProtobufCMessage *base =
-		ls_rpc_request_unpack(call, &lockstep__v1__list_agent_migrations_request__descriptor, bytes, len);
-	Lockstep__V1__ListAgentMigrationsResponse response = LOCKSTEP__V1__LIST_AGENT_MIGRATIONS_RESPONSE__INIT;
-	typedef Lockstep__V1__ListAgentMigrationsResponse__Entry Entry;
-	struct ls_agent *a = user;
-	size_t n = 0;
-
-	if (!base)
-		return;
-	bool open_only = ((Lockstep__V1__ListAgentMigrationsRequest *)base)->open_only;
-	ls_pb_free(base);
-	for (const struct ls_known *k = a->known; k; k = k->next)
-		n++;
-	Entry *entry = calloc(n + 1, sizeof(*entry)), **list = calloc(n + 1, sizeof(*list));
-	Lockstep__V1__Term *term = calloc(n + 1, sizeof(*term));
-	n = 0;
-	for (struct ls_known *k = a->known; k && entry && list && term; k = k->next) {
-		if (open_only && !ls_word_open(k->record.word))
-			continue;
-		lockstep__v1__list_agent_migrations_response__entry__init(&entry[n]);
-		lockstep__v1__term__init(&term[n]);
-		term[n].number = k->record.term;
-		term[n].coordinator = k->record.coordinator;
-		entry[n].migration = k->record.migration;
-		entry[n].vm = k->record.vm;
-		entry[n].side = (Lockstep__V1__Side)k->record.side;
-		entry[n].word = (char *)ls_word_name(k->record.word);
-		entry[n].open = ls_word_open(k->record.word);
-		entry[n].term = &term[n];
-		list[n] = &entry[n];
-		n++;
-	}
-	response.n_migration = n;
-	response.migration = list;
-	ls_rpc_reply_message(call, &response.base);
-	free(entry);
-	free(list);
-	free(term);
-}
-
 static void on_peer_error(void *user, const char *peer, const char *what)
 {
 	ls_log(LS_LOG_WARN, "rpc.refused", "peer=%s cause=\"%s\"", peer, what);
@@ -228,7 +186,8 @@ int ls_service_open(struct ls_agent *a, struct ls_error *err)
 		{ "/lockstep.v1.Agent/GetWord", ls_service_get_word },
 		{ "/lockstep.v1.Agent/Settle", ls_service_settle },
 		{ "/lockstep.v1.Agent/Watch", on_watch },
-		{ "/lockstep.v1.Agent/ListMigrations", on_list },
+		{ "/lockstep.v1.Agent/ListMigrations", ls_service_list },
+		{ "/lockstep.v1.Agent/Resolve", ls_service_resolve },
 	};
 	struct ls_rpc_server_options options = { .on_peer_error = on_peer_error };
 	char why[300];

@@ -18,5 +18,11 @@ void ls_service_check_version(struct ls_rpc_call *call, const void *bytes, size_
 void ls_service_unwind(struct ls_rpc_call *call, const void *bytes, size_t len, void *user);
 void ls_service_get_word(struct ls_rpc_call *call, const void *bytes, size_t len, void *user);
 void ls_service_settle(struct ls_rpc_call *call, const void *bytes, size_t len, void *user);
+// Once no word is being written.
+void ls_service_answer_word(struct ls_agent *a, struct ls_rpc_call *call, struct ls_migration *m);
+
+// service_resolve.c, service_list.c
+void ls_service_resolve(struct ls_rpc_call *call, const void *bytes, size_t len, void *user);
+void ls_service_list(struct ls_rpc_call *call, const void *bytes, size_t len, void *user);
 
 #endif

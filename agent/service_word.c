@@ -78,6 +78,11 @@ static void wait(struct ls_agent *a, struct ls_rpc_call *call, struct ls_migrati
 	ls_migration_wait(m, w);
 }
 
+void ls_service_answer_word(struct ls_agent *a, struct ls_rpc_call *call, struct ls_migration *m)
+{
+	wait(a, call, m, false);
+}
+
 void ls_service_unwind(struct ls_rpc_call *call, const void *bytes, size_t len, void *user)
 {
 	ProtobufCMessage *base = ls_rpc_request_unpack(call, &lockstep__v1__unwind_request__descriptor, bytes, len);
