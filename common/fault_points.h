@@ -17,7 +17,8 @@
 #define LS_FAULT_SIDES(what) what ".source " what ".destination"
 #define LS_FAULT_CALLS \
 	LS_FAULT_SIDES("prepare") " " LS_FAULT_SIDES("grant") " " LS_FAULT_SIDES("unwind") " " \
-	LS_FAULT_SIDES("settle") " " LS_FAULT_SIDES("get-word") " " LS_FAULT_SIDES("watch")
+	LS_FAULT_SIDES("settle") " " LS_FAULT_SIDES("get-word") " " LS_FAULT_SIDES("watch") " " \
+	LS_FAULT_SIDES("find") " " LS_FAULT_SIDES("resolve")
 
 #define LS_FAULT_AGENT(X) \
 	X(agent_prepare_accepted, "agent.prepare.accepted", "", false)     /* checked; nothing is touched yet */ \

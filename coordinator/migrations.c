@@ -122,7 +122,7 @@ static struct ls_migration *add(struct ls_migrations *ms, struct ls_seq *seq)
 
 static bool occupies(const struct ls_migration *m)
 {
-	return !ls_seq_ended(m->seq) || ls_seq_view(m->seq)->phase == LOCKSTEP__V1__PHASE__PHASE_OPERATOR;
+	return !ls_seq_ended(m->seq) || ls_seq_operator(m->seq);
 }
 
 // The store still has what is dropped here.
@@ -331,7 +331,7 @@ int ls_migrations_new(uv_loop_t *loop, struct ls_agents *agents, struct ls_store
 void ls_migrations_go_on(struct ls_migrations *ms)
 {
 	for (struct ls_migration *m = ms->newest; m; m = m->older) {
-		if (ls_seq_ended(m->seq) && !ls_seq_loose(m->seq))
+		if (!occupies(m) && !ls_seq_loose(m->seq))
 			continue;
 		if (!ls_migration_host(m, LS_SEQ_SOURCE) || !ls_migration_host(m, LS_SEQ_DEST)) {
 			ls_log(LS_LOG_ERROR, "migration.orphan",

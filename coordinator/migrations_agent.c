@@ -34,6 +34,10 @@ static const char *fault_name(const struct ls_seq_action *a)
 		return source ? "unwind.source" : "unwind.destination";
 	case LS_SEQ_SETTLE:
 		return source ? "settle.source" : "settle.destination";
+	case LS_SEQ_FIND:
+		return source ? "find.source" : "find.destination";
+	case LS_SEQ_RESOLVE:
+		return source ? "resolve.source" : "resolve.destination";
 	case LS_SEQ_WATCH:
 		return source ? "watch.source" : "watch.destination";
 	default:
@@ -41,19 +45,15 @@ static const char *fault_name(const struct ls_seq_action *a)
 	}
 }
 
-static void answered(struct agent_call *c, const struct ls_agent_answer *a, const char *word, const char *ledger_id,
-		     bool known)
+static void answer(struct agent_call *c, const struct ls_agent_answer *a, struct ls_seq_answer answer)
 {
-	struct ls_seq_answer answer = {.kind = c->action.kind,
-				       .status = a->status,
-				       .sent = a->sent,
-				       .error = a->error,
-				       .word = word,
-				       .ledger_id = ledger_id,
-				       .known = known};
 	struct ls_migration *m = c->m;
 	enum ls_seq_side side = c->action.side;
 
+	answer.kind = c->action.kind;
+	answer.status = a->status;
+	answer.sent = a->sent;
+	answer.error = a->error;
 	ls_fault_of(coordinator_call_after, fault_name(&c->action));
 	free(c);
 	m->calls--;
@@ -64,6 +64,22 @@ static void answered(struct agent_call *c, const struct ls_agent_answer *a, cons
 			     side_name(side), ls_rpc_status_name(a->status));
 	ls_seq_answer(m->seq, side, &answer, ls_migrations_now());
 	ls_migration_drive(m);
+}
+
+static void answered(struct agent_call *c, const struct ls_agent_answer *a, const char *word, const char *ledger_id,
+		     bool known)
+{
+	answer(c, a, (struct ls_seq_answer){.word = word, .ledger_id = ledger_id, .known = known});
+}
+
+static void answered_find(struct agent_call *c, const struct ls_agent_answer *a,
+			  const Lockstep__V1__ListAgentMigrationsResponse__Entry *e)
+{
+	answer(c, a,
+	       (struct ls_seq_answer){.word = e ? e->word : NULL,
+				      .ledger_id = e ? e->ledger_id : NULL,
+				      .known = e,
+				      .prepare = e ? e->prepare : NULL});
 }
 
 static void on_prepared(void *user, const struct ls_agent_answer *a)
@@ -105,6 +121,8 @@ static void prepare(struct agent_call *c, struct ls_host *host, Lockstep__V1__Te
 		r.peer_ledger_id = (char *)ls_seq_ledger_id(c->m->seq, LS_SEQ_DEST);
 	r.precopy = spec->precopy;
 	r.deadline_ms = spec->deadline_ms;
+	r.hold = spec->hold;
+	r.n_hold = spec->n_hold;
 	ls_host_call(host, "Prepare", &r.base, PREPARE_MS, &lockstep__v1__prepare_response__descriptor, on_prepared, c);
 }
 
@@ -153,6 +171,39 @@ static void get_word(struct agent_call *c, struct ls_host *host)
 	ls_host_call(host, "GetWord", &r.base, CALL_MS, &lockstep__v1__word_response__descriptor, on_word, c);
 }
 
+static void on_listed(void *user, const struct ls_agent_answer *a)
+{
+	const Lockstep__V1__ListAgentMigrationsResponse *r =
+		(const Lockstep__V1__ListAgentMigrationsResponse *)a->reply;
+	struct agent_call *c = user;
+	const char *id = ls_migration_spec(c->m)->id;
+
+	for (size_t i = 0; r && i < r->n_migration; i++)
+		if (strcmp(r->migration[i]->migration, id) == 0)
+			return answered_find(c, a, r->migration[i]);
+	answered_find(c, a, NULL);
+}
+
+static void find(struct agent_call *c, struct ls_host *host)
+{
+	Lockstep__V1__ListAgentMigrationsRequest r = LOCKSTEP__V1__LIST_AGENT_MIGRATIONS_REQUEST__INIT;
+
+	ls_host_call(host, "ListMigrations", &r.base, CALL_MS, &lockstep__v1__list_agent_migrations_response__descriptor,
+		     on_listed, c);
+}
+
+static void resolve(struct agent_call *c, struct ls_host *host, Lockstep__V1__Term *term)
+{
+	Lockstep__V1__AgentResolveRequest r = LOCKSTEP__V1__AGENT_RESOLVE_REQUEST__INIT;
+
+	r.term = term;
+	r.migration = ls_migration_spec(c->m)->id;
+	r.action = c->action.resolve;
+	if (r.action == LOCKSTEP__V1__RESOLVE_ACTION__RESOLVE_RETURN_FENCED)
+		r.claim = (Lockstep__V1__FenceClaim *)(uintptr_t)ls_seq_claim(c->m->seq);
+	ls_host_call(host, "Resolve", &r.base, CALL_MS, &lockstep__v1__word_response__descriptor, on_word, c);
+}
+
 static void call_now(struct agent_call *c)
 {
 	struct ls_host *host = ls_migration_host(c->m, c->action.side);
@@ -168,6 +219,10 @@ static void call_now(struct agent_call *c)
 		return unwind(c, host, &term);
 	case LS_SEQ_SETTLE:
 		return settle(c, host, &term);
+	case LS_SEQ_FIND:
+		return find(c, host);
+	case LS_SEQ_RESOLVE:
+		return resolve(c, host, &term);
 	default:
 		return get_word(c, host);
 	}

@@ -12,7 +12,8 @@ void ls_migrations_learn(struct ls_migrations *ms, const struct ls_seq *q)
 {
 	const Lockstep__Store__Planned *p = ls_seq_plan(q);
 
-	if (p && p->plan->feasible)
+	// A plan that was learnt from an agent has no devices to go with.
+	if (p && p->plan->feasible && p->plan->schedule && p->plan->n_source_device == p->plan->schedule->n_device)
 		ls_history_learn(ms->history, ls_seq_view(q), p->plan->source_device, p->plan->destination_device);
 }
 
@@ -35,8 +36,14 @@ static const char *fault_name(const Lockstep__Store__Record *r)
 		return "told";
 	case LOCKSTEP__STORE__RECORD__KIND_FINISHED:
 		return "finished";
+	case LOCKSTEP__STORE__RECORD__KIND_FOUND:
+		return "found";
+	case LOCKSTEP__STORE__RECORD__KIND_RESOLVED:
+		return "resolved";
+	case LOCKSTEP__STORE__RECORD__KIND_RESOLVE_ANSWERED:
+		return "resolve-answered";
 	default:
-		return "other";
+		return "resumed";
 	}
 }
 
@@ -67,6 +74,7 @@ static void on_stored(void *user, int status, const struct ls_error *err)
 	struct pending *p = user;
 	struct ls_migration *m = p->migration;
 	Lockstep__Store__Record *record = p->record;
+	bool was_open;
 
 	if (m->all->stopped)
 		return;
@@ -78,12 +86,16 @@ static void on_stored(void *user, int status, const struct ls_error *err)
 		m->pending_tail = &m->pending;
 	free(p);
 	m->stored = true;
+	was_open = !ls_seq_ended(m->seq);
 	ls_seq_persisted(m->seq, record, ls_migrations_now());
+	m->all->open += (unsigned)!ls_seq_ended(m->seq) - (unsigned)was_open;
+	m->all->ended += (unsigned)ls_seq_ended(m->seq) - (unsigned)!was_open;
 	if (record->kind_case == LOCKSTEP__STORE__RECORD__KIND_FINISHED) {
-		m->all->open--;
-		m->all->ended++;
 		ls_migrations_learn(m->all, m->seq);
 		log_end(m);
+	} else if (record->kind_case == LOCKSTEP__STORE__RECORD__KIND_RESUMED) {
+		ls_log(LS_LOG_INFO, "migration.resumed", "migration=%s: no operator is needed any more",
+		       ls_migration_spec(m)->id);
 	}
 	ls_msg_free(record);
 	ls_migration_drive(m);
@@ -96,6 +108,10 @@ static void summarize(const struct ls_migration *m, const Lockstep__Store__Finis
 
 	if (f)
 		v.phase = f->phase;
+	if (f && f->closed)
+		v.closed_by = (char *)(uintptr_t)ls_seq_closer(m->seq);
+	else if (f && f->phase != LOCKSTEP__V1__PHASE__PHASE_OPERATOR)
+		v.error = (Lockstep__V1__ErrorDetail *)(uintptr_t)ls_seq_first_cause(m->seq);
 	if (f && f->error && (!v.error || f->phase == LOCKSTEP__V1__PHASE__PHASE_OPERATOR))
 		v.error = f->error;
 	v.waiting_at = LOCKSTEP__V1__GATE__GATE_NONE;
@@ -131,8 +147,9 @@ void ls_migration_persist(struct ls_migration *m, Lockstep__Store__Record *recor
 	} else if (record->kind_case == LOCKSTEP__STORE__RECORD__KIND_FINISHED) {
 		summarize(m, record->finished, record->time_ms, &summary, &a.summary_len);
 		a.summary = summary;
-		a.close = !record->finished->loose && record->finished->phase != LOCKSTEP__V1__PHASE__PHASE_OPERATOR;
-	} else if (ls_seq_ended(m->seq) && ties_up(record)) {
+		a.close = !record->finished->loose && (record->finished->closed ||
+						       record->finished->phase != LOCKSTEP__V1__PHASE__PHASE_OPERATOR);
+	} else if (ls_seq_loose(m->seq) && ties_up(record)) {
 		summarize(m, NULL, record->time_ms, &summary, &a.summary_len);
 		a.summary = summary;
 		a.close = true;

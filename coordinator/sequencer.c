@@ -49,7 +49,15 @@ struct ls_seq *ls_seq_restore(const Lockstep__Store__Record *created)
 
 void ls_seq_go_on(struct ls_seq *q, struct ls_seq_time t)
 {
-	// Whatever the last life asked for may have been done.
+	// Whatever the last life asked for may have been done; this store may even be an older copy of its store.
+	for (int i = 0; i < 2 && !q->finished; i++) {
+		struct seq_side *s = &q->side[i];
+
+		s->unsure = !s->prepared && !s->refused && !s->gone && (!q->planned || q->planned->plan->feasible);
+		// What has called for an operator stays so until the agents have been asked.
+		s->ask = q->called && s->prepared;
+		s->silent_ns = q->called && s->prepared;
+	}
 	if (q->planned && q->planned->plan->feasible) {
 		q->side[LS_SEQ_DEST].tried = true;
 		q->side[LS_SEQ_SOURCE].tried = q->side[LS_SEQ_DEST].prepared;
@@ -68,6 +76,8 @@ void ls_seq_free(struct ls_seq *q)
 	free(q->queue);
 	for (int i = 0; i < 2; i++)
 		ls_msg_free(q->side[i].error);
+	ls_msg_free(q->first);
+	ls_msg_free(q->refused);
 	ls_msg_free(q->planned);
 	ls_msg_free(q->view);
 	free(q);
@@ -80,17 +90,43 @@ static void settled(struct seq_side *s)
 	s->retry_ns = 0;
 }
 
+static void settled_at(struct ls_seq *q, Lockstep__V1__Side side)
+{
+	settled(&q->side[side == LOCKSTEP__V1__SIDE__SIDE_DESTINATION]);
+}
+
 void ls_seq_persisted(struct ls_seq *q, const Lockstep__Store__Record *r, struct ls_seq_time t)
 {
 	ls_seq_fold(q, r);
-	if (r->kind_case == LOCKSTEP__STORE__RECORD__KIND_PREPARED)
-		settled(&q->side[r->prepared->side == LOCKSTEP__V1__SIDE__SIDE_DESTINATION]);
-	else if (r->kind_case == LOCKSTEP__STORE__RECORD__KIND_PREPARE_FAILED)
-		settled(&q->side[r->prepare_failed->side == LOCKSTEP__V1__SIDE__SIDE_DESTINATION]);
-	else if (r->kind_case == LOCKSTEP__STORE__RECORD__KIND_TOLD)
-		settled(&q->side[r->told->side == LOCKSTEP__V1__SIDE__SIDE_DESTINATION]);
-	else if (r->kind_case == LOCKSTEP__STORE__RECORD__KIND_ASKED && r->asked->cancel)
-		q->cancelling = false;
+	switch (r->kind_case) {
+	case LOCKSTEP__STORE__RECORD__KIND_PREPARED:
+		settled_at(q, r->prepared->side);
+		break;
+	case LOCKSTEP__STORE__RECORD__KIND_PREPARE_FAILED:
+		settled_at(q, r->prepare_failed->side);
+		break;
+	case LOCKSTEP__STORE__RECORD__KIND_TOLD:
+		settled_at(q, r->told->side);
+		break;
+	case LOCKSTEP__STORE__RECORD__KIND_FOUND:
+		settled_at(q, r->found->side);
+		break;
+	case LOCKSTEP__STORE__RECORD__KIND_RESOLVE_ANSWERED:
+		settled_at(q, r->resolve_answered->side);
+		break;
+	case LOCKSTEP__STORE__RECORD__KIND_RESOLVED:
+		q->deciding = false;
+		break;
+	case LOCKSTEP__STORE__RECORD__KIND_ASKED:
+		q->cancelling &= !r->asked->cancel;
+		break;
+	case LOCKSTEP__STORE__RECORD__KIND_FINISHED:
+	case LOCKSTEP__STORE__RECORD__KIND_RESUMED:
+		q->finishing = q->overlaying = false;
+		break;
+	default:
+		break;
+	}
 	ls_seq_advance(q, t);
 	ls_seq_emit(q, (struct ls_seq_action){.kind = LS_SEQ_CHANGED});
 }
@@ -121,11 +157,6 @@ static bool deaf(const struct ls_seq *q)
 	return q->finished ? !ls_seq_loose(q) : q->finishing;
 }
 
-static Lockstep__V1__Side side_value(enum ls_seq_side side)
-{
-	return side == LS_SEQ_DEST ? LOCKSTEP__V1__SIDE__SIDE_DESTINATION : LOCKSTEP__V1__SIDE__SIDE_SOURCE;
-}
-
 static bool uncertain(const struct ls_seq_answer *a)
 {
 	return a->status == LS_RPC_UNAVAILABLE || a->status == LS_RPC_DEADLINE_EXCEEDED ||
@@ -151,20 +182,23 @@ static void answer_prepare(struct ls_seq *q, enum ls_seq_side side, const struct
 	if (a->status == LS_RPC_OK) {
 		r->kind_case = LOCKSTEP__STORE__RECORD__KIND_PREPARED;
 		LS_MSG_NEW(r->prepared, LOCKSTEP__STORE__PREPARED__INIT);
-		r->prepared->side = side_value(side);
+		r->prepared->side = ls_seq_side_value(side);
 		ls_msg_set(&r->prepared->ledger_id, a->ledger_id);
 		ls_msg_set(&r->prepared->word, a->word);
 	} else {
 		r->kind_case = LOCKSTEP__STORE__RECORD__KIND_PREPARE_FAILED;
 		LS_MSG_NEW(r->prepare_failed, LOCKSTEP__STORE__PREPARE_FAILED__INIT);
-		r->prepare_failed->side = side_value(side);
-		r->prepare_failed->certain = !s->maybe_sent;
+		r->prepare_failed->side = ls_seq_side_value(side);
+		// What it refused may be ours all the same, as an earlier life asked for it.
+		r->prepare_failed->certain = !s->maybe_sent && a->error.reason != LS_E_ALREADY_EXISTS;
 		r->prepare_failed->error = ls_msg_error(&a->error);
 	}
 	persist(q, r); // busy until it is durable
 }
 
-static void tell(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_answer *a, bool refused,
+enum tells { TELLS_WORD, TELLS_REFUSED, TELLS_LEDGER_LOST };
+
+static void tell(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_answer *a, enum tells what,
 		 struct ls_seq_time t)
 {
 	struct seq_side *s = &q->side[side];
@@ -173,22 +207,33 @@ static void tell(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_an
 
 	r->kind_case = LOCKSTEP__STORE__RECORD__KIND_TOLD;
 	LS_MSG_NEW(r->told, LOCKSTEP__STORE__TOLD__INIT);
-	r->told->side = side_value(side);
-	r->told->refused_unwind = refused;
-	if (!refused) {
+	r->told->side = ls_seq_side_value(side);
+	r->told->refused_unwind = what == TELLS_REFUSED;
+	r->told->ledger_lost = what == TELLS_LEDGER_LOST;
+	if (what != TELLS_REFUSED) {
 		r->told->known = a->status == LS_RPC_OK && a->known;
 		ls_msg_set(&r->told->word, word);
 		ls_msg_set(&r->told->ledger_id, a->ledger_id);
-		r->told->ended = !s->watching && ls_seq_last_word(word);
 	}
+	r->told->ended = what == TELLS_WORD && !s->watching && ls_seq_last_word(word);
 	s->busy = true;
 	persist(q, r);
+}
+
+// Rule 9. It was prepared and is not known now: the ledger is another, or was set back.
+static bool from_other_ledger(const struct seq_side *s, const struct ls_seq_answer *a, bool known)
+{
+	if (s->ledger_id[0] && a->ledger_id && a->ledger_id[0] && strcmp(a->ledger_id, s->ledger_id) != 0)
+		return true;
+	return !known && s->prepared;
 }
 
 static bool news(const struct seq_side *s, const struct ls_seq_answer *a, bool known)
 {
 	const char *word = a->word ? a->word : "";
 
+	if (s->ledger_lost)
+		return true;
 	return !known ? !s->gone : strcmp(word, s->word) != 0 || (ls_seq_last_word(word) && !s->watching && !s->ended);
 }
 
@@ -197,31 +242,54 @@ static void answer_word(struct ls_seq *q, enum ls_seq_side side, const struct ls
 	struct seq_side *s = &q->side[side];
 	bool known = a->status == LS_RPC_OK && a->known;
 
-	if (a->status == LS_RPC_FAILED_PRECONDITION && a->kind == LS_SEQ_UNWIND) {
+	if (a->kind == LS_SEQ_UNWIND && (a->status == LS_RPC_FAILED_PRECONDITION ||
+					 (a->status == LS_RPC_NOT_FOUND && s->prepared))) {
 		s->ask = true; // which word was it?
-		return tell(q, side, a, true, t);
+		if (a->status == LS_RPC_FAILED_PRECONDITION)
+			return tell(q, side, a, TELLS_REFUSED, t);
+		return try_again(s, t);
 	}
 	if (a->status != LS_RPC_OK && a->status != LS_RPC_NOT_FOUND)
 		return try_again(s, t);
-	if (s->ledger_id[0] && a->ledger_id && a->ledger_id[0] && strcmp(a->ledger_id, s->ledger_id) != 0)
-		return ls_seq_ledger_lost(q, side, t);
-	// It was prepared and is not known now: the ledger is another, or was set back (rule 9).
-	if (!known && s->prepared)
-		return ls_seq_ledger_lost(q, side, t);
+	if (from_other_ledger(s, a, known)) {
+		if (!s->ledger_lost)
+			return tell(q, side, a, TELLS_LEDGER_LOST, t);
+		return try_again(s, t);
+	}
 	if (a->kind == LS_SEQ_GET_WORD)
 		s->ask = false;
 	if (news(s, a, known))
-		tell(q, side, a, false, t);
+		tell(q, side, a, TELLS_WORD, t);
 	else if (a->kind == LS_SEQ_GET_WORD)
 		settled(s);
 	else
 		try_again(s, t); // heard, and not done yet
 }
 
+static void answer_resolve(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_answer *a, struct ls_seq_time t)
+{
+	Lockstep__Store__Record *r;
+
+	if (a->status != LS_RPC_OK && uncertain(a))
+		return try_again(&q->side[side], t);
+	r = ls_seq_record(t);
+	r->kind_case = LOCKSTEP__STORE__RECORD__KIND_RESOLVE_ANSWERED;
+	LS_MSG_NEW(r->resolve_answered, LOCKSTEP__STORE__RESOLVE_ANSWERED__INIT);
+	r->resolve_answered->side = ls_seq_side_value(side);
+	ls_msg_set(&r->resolve_answered->word, a->word);
+	if (a->status != LS_RPC_OK)
+		r->resolve_answered->error = ls_msg_error(&a->error);
+	persist(q, r);
+}
+
 void ls_seq_answer(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_answer *a, struct ls_seq_time t)
 {
 	struct seq_side *s = &q->side[side];
 
+	if (a->status == LS_RPC_OK || !uncertain(a))
+		s->silent_ns = 0;
+	else if (!s->silent_ns)
+		s->silent_ns = t.now_ns;
 	if (deaf(q)) {
 		s->busy = false; // asked again, should a loose end remain
 		return;
@@ -238,6 +306,16 @@ void ls_seq_answer(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_
 			try_again(s, t);
 		}
 		break;
+	case LS_SEQ_FIND:
+		// An agent of an earlier release has no list to look in.
+		if (a->status != LS_RPC_OK && a->status != LS_RPC_UNIMPLEMENTED)
+			try_again(s, t);
+		else if (!ls_seq_found(q, side, a, t))
+			settled(s);
+		break;
+	case LS_SEQ_RESOLVE:
+		answer_resolve(q, side, a, t);
+		break;
 	default:
 		answer_word(q, side, a, t);
 		break;
@@ -251,9 +329,10 @@ void ls_seq_agent_event(struct ls_seq *q, enum ls_seq_side side, const Lockstep_
 	struct seq_side *s = &q->side[side];
 	Lockstep__Store__Record *r;
 
-	if (deaf(q) || s->ended)
+	if (deaf(q) || ls_seq_through(s))
 		return;
 	s->watch_tries = 0;
+	s->silent_ns = 0;
 	if (e->kind_case == LOCKSTEP__V1__AGENT_EVENT__KIND_PROGRESS) {
 		ls_seq_progress(q, side, e->progress);
 		ls_seq_emit(q, (struct ls_seq_action){.kind = LS_SEQ_CHANGED});
@@ -266,7 +345,7 @@ void ls_seq_agent_event(struct ls_seq *q, enum ls_seq_side side, const Lockstep_
 	r = ls_seq_record(t);
 	r->kind_case = LOCKSTEP__STORE__RECORD__KIND_AGENT;
 	LS_MSG_NEW(r->agent, LOCKSTEP__STORE__FROM_AGENT__INIT);
-	r->agent->side = side_value(side);
+	r->agent->side = ls_seq_side_value(side);
 	r->agent->event = ls_msg_clone(e);
 	persist(q, r);
 }
@@ -288,11 +367,19 @@ void ls_seq_tick(struct ls_seq *q, struct ls_seq_time t)
 	ls_seq_advance(q, t);
 }
 
+void ls_seq_store_failing(struct ls_seq *q, bool failing, struct ls_seq_time t)
+{
+	if (q->store_failing == failing)
+		return;
+	q->store_failing = failing;
+	ls_seq_advance(q, t);
+}
+
 int ls_seq_cancel(struct ls_seq *q, const char *actor, struct ls_seq_time t, struct ls_error *err)
 {
 	Lockstep__Store__Record *r;
 
-	if (q->finished || q->finishing)
+	if (q->finished || q->finishing || q->closing)
 		return ls_fail(err, LS_E_BAD_STATE, 0, "the migration has ended");
 	if (ls_seq_cancel_refused(q))
 		return ls_fail(err, LS_E_BAD_STATE, 0,
@@ -358,7 +445,12 @@ const char *ls_seq_ledger_id(const struct ls_seq *q, enum ls_seq_side side)
 
 bool ls_seq_ended(const struct ls_seq *q)
 {
-	return q->finished;
+	return q->finished || q->called;
+}
+
+bool ls_seq_operator(const struct ls_seq *q)
+{
+	return q->called;
 }
 
 enum ls_seq_cancel ls_seq_cancel_state(const struct ls_seq *q)

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is known of a migration: the fold of its records into flags and into the view that clients see.
+// What is known of a migration: the fold of its records.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "coordinator/message.h"
 #include "coordinator/sequencer_internal.h"
-
-// More than all steps of all tracks with all devices' shares; an agent that sends more is not believed.
-#define STEP_TIMES_MAX (4 * LS_MAX_STEPS * (LS_MAX_DEVICES + 1))
 
 static int how_of_word(const char *word)
 {
@@ -43,26 +40,41 @@ bool ls_seq_dest_aborted(const struct ls_seq *q)
 	return ls_seq_word_is(d, "ABORTED") || (d->ended && d->how == HOW_ABORTED);
 }
 
+bool ls_seq_dest_lost(const struct ls_seq *q)
+{
+	const struct seq_side *d = &q->side[LS_SEQ_DEST];
+
+	return ls_seq_word_is(d, "LOST_AFTER_COMMIT") ||
+	       (d->ended && d->error && strcmp(d->error->reason, "LOST_AFTER_COMMIT") == 0);
+}
+
+bool ls_seq_dest_runs(const struct ls_seq *q)
+{
+	const struct seq_side *d = &q->side[LS_SEQ_DEST];
+
+	return ls_seq_word_is(d, "STARTED") || (d->ended && d->how == HOW_DONE);
+}
+
+bool ls_seq_conflict(const struct ls_seq *q)
+{
+	const struct seq_side *s = &q->side[LS_SEQ_SOURCE], *d = &q->side[LS_SEQ_DEST];
+	bool committed = ls_seq_dest_runs(q) || (ls_seq_word_is(d, "COMMITTED") && !ls_seq_dest_lost(q));
+	bool released = ls_seq_word_is(s, "RELEASED") || (s->ended && s->how == HOW_DONE);
+
+	return (ls_seq_source_returns(q) && committed) || (released && ls_seq_dest_aborted(q));
+}
+
 bool ls_seq_consented(const struct ls_seq *q)
 {
 	const struct seq_side *s = &q->side[LS_SEQ_SOURCE], *d = &q->side[LS_SEQ_DEST];
 
 	return ls_seq_word_is(s, "CONSENTED") || ls_seq_word_is(s, "RELEASED") || ls_seq_word_is(d, "COMMITTED") ||
-	       ls_seq_word_is(d, "STARTED");
+	       ls_seq_word_is(d, "STARTED") || ls_seq_dest_lost(q);
 }
 
 bool ls_seq_cancel_refused(const struct ls_seq *q)
 {
 	return q->side[LS_SEQ_SOURCE].unwind_refused || ls_seq_consented(q);
-}
-
-static uint32_t held(const struct ls_seq *q)
-{
-	uint32_t gates = 0;
-
-	for (size_t i = 0; i < q->view->spec->n_hold; i++)
-		gates |= ls_seq_gate_bit(q->view->spec->hold[i]);
-	return gates & ~q->released;
 }
 
 uint32_t ls_seq_allowed(const struct ls_seq *q)
@@ -72,163 +84,11 @@ uint32_t ls_seq_allowed(const struct ls_seq *q)
 	if (!(q->side[LS_SEQ_SOURCE].gates & ls_seq_gate_bit(LS_GATE_BEFORE_PAUSE)) || !q->side[LS_SEQ_DEST].prepared)
 		return 0;
 	for (unsigned g = LS_GATE_BEFORE_PAUSE; g < LS_GATE_COUNT; g++) {
-		if (held(q) & ls_seq_gate_bit(g))
+		if (ls_seq_held(q) & ls_seq_gate_bit(g))
 			break;
 		allowed |= ls_seq_gate_bit(g);
 	}
 	return allowed;
-}
-
-static Lockstep__V1__Phase phase_of(const struct ls_seq *q)
-{
-	const struct seq_side *s = &q->side[LS_SEQ_SOURCE], *d = &q->side[LS_SEQ_DEST];
-
-	if (q->finished)
-		return q->view->phase;
-	if (!q->planned || !q->planned->plan->feasible)
-		return LOCKSTEP__V1__PHASE__PHASE_PLANNING;
-	if (ls_seq_word_is(d, "STARTED") || ls_seq_word_is(s, "RELEASED"))
-		return LOCKSTEP__V1__PHASE__PHASE_RELEASING;
-	if (ls_seq_source_returns(q) || ls_seq_dest_aborted(q) || s->refused || d->refused)
-		return LOCKSTEP__V1__PHASE__PHASE_UNWINDING;
-	if (q->paused)
-		return LOCKSTEP__V1__PHASE__PHASE_BLACKOUT;
-	if (q->precopying)
-		return LOCKSTEP__V1__PHASE__PHASE_PRECOPY;
-	return LOCKSTEP__V1__PHASE__PHASE_PREPARING;
-}
-
-static Lockstep__V1__Gate waiting_gate(const struct ls_seq *q)
-{
-	uint32_t reached = q->side[LS_SEQ_SOURCE].gates | q->side[LS_SEQ_DEST].gates;
-
-	if (q->finished || phase_of(q) == LOCKSTEP__V1__PHASE__PHASE_UNWINDING)
-		return LOCKSTEP__V1__GATE__GATE_NONE;
-	for (unsigned g = LS_GATE_BEFORE_PAUSE; g < LS_GATE_COUNT; g++)
-		if (reached & held(q) & ls_seq_gate_bit(g))
-			return (Lockstep__V1__Gate)g;
-	return LOCKSTEP__V1__GATE__GATE_NONE;
-}
-
-void ls_seq_refresh(struct ls_seq *q, uint64_t unix_ms)
-{
-	Lockstep__V1__Migration *v = q->view;
-	struct ls_seq_mark *last = q->n_marks ? &q->mark[q->n_marks - 1] : NULL;
-
-	v->phase = phase_of(q);
-	v->waiting_at = waiting_gate(q);
-	v->sequence++;
-	if (unix_ms)
-		v->changed_ms = unix_ms;
-	if (last && last->phase == v->phase && last->waiting_at == v->waiting_at) {
-		last->sequence = v->sequence;
-		return;
-	}
-	// More changes than there can be: the newest matters most.
-	if (q->n_marks == LS_SEQ_MARKS)
-		q->n_marks--;
-	q->mark[q->n_marks++] = (struct ls_seq_mark){
-		.sequence = v->sequence, .phase = v->phase, .waiting_at = v->waiting_at, .changed_ms = v->changed_ms};
-}
-
-static Lockstep__V1__DeviceProgress *device_of(struct ls_seq *q, enum ls_seq_side side, const char *name)
-{
-	const Lockstep__V1__Schedule *s = q->view->schedule;
-
-	for (size_t i = 0; s && i < s->n_device && i < q->view->n_device; i++)
-		if (strcmp(side == LS_SEQ_SOURCE ? s->device[i]->source_name : s->device[i]->destination_name, name) ==
-		    0)
-			return q->view->device[i];
-	return NULL;
-}
-
-void ls_seq_progress(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__DeviceProgress *p)
-{
-	Lockstep__V1__DeviceProgress *d = device_of(q, side, p->name);
-	bool over = q->side[side].handed_back;
-
-	if (!d)
-		return;
-	if (side == LS_SEQ_SOURCE) {
-		d->source_state = over ? d->source_state : p->source_state;
-		d->bytes_sent = p->bytes_sent;
-		d->initial_left = p->initial_left;
-		d->dirty_left = p->dirty_left;
-		d->rounds = p->rounds;
-		d->restarts = p->restarts;
-	} else {
-		d->destination_state = over ? d->destination_state : p->destination_state;
-		d->bytes_loaded = p->bytes_loaded;
-	}
-	ls_seq_refresh(q, 0);
-}
-
-static const char *host_of(const struct ls_seq *q, enum ls_seq_side side)
-{
-	return side == LS_SEQ_SOURCE ? q->view->spec->source : q->view->spec->destination;
-}
-
-// What a side sees when the other one fails: no cause by itself.
-static bool only_consequence(const Lockstep__V1__ErrorDetail *e)
-{
-	static const char *const reason[] = {"STREAM_BROKEN", "PEER_ABORTED", "UNAVAILABLE"};
-
-	for (size_t i = 0; i < sizeof(reason) / sizeof(reason[0]); i++)
-		if (strcmp(e->reason, reason[i]) == 0)
-			return true;
-	return false;
-}
-
-static void fold_error(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__ErrorDetail *e)
-{
-	Lockstep__V1__DeviceProgress *d;
-	Lockstep__V1__ErrorDetail *copy;
-
-	if (!e || !e->reason[0])
-		return;
-	copy = ls_msg_clone(e);
-	if (!copy->host[0])
-		ls_msg_set(&copy->host, host_of(q, side));
-	d = e->device[0] ? device_of(q, side, e->device) : NULL;
-	if (d && !d->error)
-		d->error = ls_msg_clone(copy);
-	// The first cause wins; but news of a failure may overtake the failure's own.
-	if (q->view->error && (!only_consequence(q->view->error) || only_consequence(copy) ||
-			       strcmp(q->view->error->host, copy->host) == 0)) {
-		ls_msg_free(copy);
-		return;
-	}
-	ls_msg_free(q->view->error);
-	q->view->error = copy;
-}
-
-static void fold_step(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__StepTime *t)
-{
-	Lockstep__V1__Migration *v = q->view;
-	Lockstep__V1__DeviceProgress *d = t->device[0] ? device_of(q, side, t->device) : NULL;
-	Lockstep__V1__StepTime *copy = ls_msg_clone(t);
-
-	ls_msg_set(&copy->host, host_of(q, side));
-	if (t->step && side == LS_SEQ_SOURCE && !t->unwind) {
-		q->precopying |= t->step->kind == LOCKSTEP__V1__STEP_KIND__STEP_PRECOPY;
-		q->paused |= t->step->kind == LOCKSTEP__V1__STEP_KIND__STEP_VMM_PAUSE;
-	}
-	if (d && t->step && t->step->kind == LOCKSTEP__V1__STEP_KIND__STEP_ARC && t->end_ns && !t->errno_value)
-		*(side == LS_SEQ_SOURCE ? &d->source_state : &d->destination_state) = t->step->target;
-	for (size_t i = 0; i < v->n_step; i++) {
-		Lockstep__V1__StepTime *o = v->step[i];
-
-		if (o->index == t->index && o->unwind == t->unwind && strcmp(o->host, copy->host) == 0 &&
-		    strcmp(o->device, copy->device) == 0) {
-			ls_msg_free(o);
-			v->step[i] = copy;
-			return;
-		}
-	}
-	if (v->n_step < STEP_TIMES_MAX)
-		LS_MSG_APPEND(v->n_step, v->step, copy);
-	else
-		ls_msg_free(copy);
 }
 
 static void fold_word(struct ls_seq *q, enum ls_seq_side side, const char *word)
@@ -254,7 +114,7 @@ static void fold_agent(struct ls_seq *q, enum ls_seq_side side, const Lockstep__
 		s->seen = e->sequence;
 	switch (e->kind_case) {
 	case LOCKSTEP__V1__AGENT_EVENT__KIND_STEP:
-		return fold_step(q, side, e->step);
+		return ls_seq_fold_step(q, side, e->step);
 	case LOCKSTEP__V1__AGENT_EVENT__KIND_GATE:
 		if (e->gate > 0 && e->gate < (int)LS_GATE_COUNT)
 			s->gates |= ls_seq_gate_bit(e->gate);
@@ -262,9 +122,9 @@ static void fold_agent(struct ls_seq *q, enum ls_seq_side side, const Lockstep__
 	case LOCKSTEP__V1__AGENT_EVENT__KIND_WORD:
 		return fold_word(q, side, e->word);
 	case LOCKSTEP__V1__AGENT_EVENT__KIND_ERROR:
-		return fold_error(q, side, e->error);
+		return ls_seq_fold_error(q, side, e->error);
 	case LOCKSTEP__V1__AGENT_EVENT__KIND_ENDED:
-		fold_error(q, side, e->ended->error);
+		ls_seq_fold_error(q, side, e->ended->error);
 		return fold_ended(s, e->ended->how, e->ended->error);
 	case LOCKSTEP__V1__AGENT_EVENT__KIND_BLACKOUT:
 		LS_MSG_SET_CLONE(q->view->blackout, e->blackout);
@@ -275,23 +135,101 @@ static void fold_agent(struct ls_seq *q, enum ls_seq_side side, const Lockstep__
 	}
 }
 
+static enum ls_seq_side side_of(Lockstep__V1__Side side)
+{
+	return side == LOCKSTEP__V1__SIDE__SIDE_DESTINATION ? LS_SEQ_DEST : LS_SEQ_SOURCE;
+}
+
+static void set_prepared(struct seq_side *s, const char *ledger_id)
+{
+	s->prepared = true;
+	s->gone = false;
+	snprintf(s->ledger_id, sizeof(s->ledger_id), "%s", ledger_id);
+}
+
 static void fold_told(struct ls_seq *q, const Lockstep__Store__Told *t)
 {
-	enum ls_seq_side side = t->side == LOCKSTEP__V1__SIDE__SIDE_DESTINATION ? LS_SEQ_DEST : LS_SEQ_SOURCE;
+	enum ls_seq_side side = side_of(t->side);
 	struct seq_side *s = &q->side[side];
+	bool other = strcmp(t->word, s->word) != 0;
 
 	s->unwind_refused |= t->refused_unwind;
 	if (t->refused_unwind)
 		return;
-	s->gone |= !t->known;
+	s->ledger_lost = t->ledger_lost;
+	if (t->ledger_lost)
+		return;
+	s->gone = !t->known;
 	// A Prepare whose answer was lost did arrive.
-	if (t->known && side == LS_SEQ_SOURCE && !s->prepared) {
-		s->prepared = true;
-		snprintf(s->ledger_id, sizeof(s->ledger_id), "%s", t->ledger_id);
-	}
+	if (t->known && side == LS_SEQ_SOURCE && !s->prepared)
+		set_prepared(s, t->ledger_id);
 	fold_word(q, side, t->word);
-	if (t->ended && !s->ended)
+	if (t->ended && (!s->ended || (!ls_seq_through(s) && other)))
 		fold_ended(s, t->known ? how_of_word(t->word) : HOW_NONE, NULL);
+}
+
+static void fold_found(struct ls_seq *q, const Lockstep__Store__Found *f)
+{
+	enum ls_seq_side side = side_of(f->side);
+
+	set_prepared(&q->side[side], f->ledger_id);
+	fold_word(q, side, f->word);
+	if (side == LS_SEQ_SOURCE && f->peer_ledger_id[0] && !q->side[LS_SEQ_DEST].prepared)
+		set_prepared(&q->side[LS_SEQ_DEST], f->peer_ledger_id);
+}
+
+static void fold_resolved(struct ls_seq *q, const Lockstep__Store__Resolved *r)
+{
+	ls_msg_free(q->refused);
+	q->refused = NULL;
+	q->resolving = r->action;
+	if (r->claim)
+		LS_MSG_APPEND(q->view->n_claim, q->view->claim, ls_msg_clone(r->claim));
+	q->closing |= r->action == LOCKSTEP__V1__RESOLVE_ACTION__RESOLVE_CLOSE;
+	if (q->closing)
+		snprintf(q->closer, sizeof(q->closer), "%s", r->actor);
+}
+
+static void fold_resolve_answered(struct ls_seq *q, const Lockstep__Store__ResolveAnswered *r)
+{
+	struct seq_side *s = &q->side[side_of(r->side)];
+
+	if (q->closing || (side_of(r->side) == LS_SEQ_DEST && ls_seq_dest_lost(q))) {
+		s->closed = true;
+		return;
+	}
+	q->resolving = LOCKSTEP__V1__RESOLVE_ACTION__RESOLVE_EXPLAIN;
+	LS_MSG_SET_CLONE(q->refused, r->error);
+	if (r->error)
+		return;
+	// It goes on, and says so anew when it is through.
+	fold_word(q, side_of(r->side), r->word);
+	if (s->ended && s->how == HOW_OPERATOR)
+		s->ended = false;
+}
+
+static void fold_finished(struct ls_seq *q, const Lockstep__Store__Finished *f)
+{
+	bool operator = f->phase == LOCKSTEP__V1__PHASE__PHASE_OPERATOR;
+
+	if (q->called && !f->closed) {
+		ls_msg_free(q->view->error);
+		q->view->error = q->first;
+		q->first = NULL;
+	}
+	if (operator && !f->closed)
+		LS_MSG_SET_CLONE(q->first, q->view->error);
+	q->called = operator && !f->closed;
+	q->finished = !q->called;
+	q->closed = f->closed;
+	if (f->closed) {
+		q->resolving = LOCKSTEP__V1__RESOLVE_ACTION__RESOLVE_EXPLAIN;
+		ls_msg_set(&q->view->closed_by, q->closer);
+	}
+	q->view->phase = f->phase;
+	// An operator needs to read why they are called, whatever went wrong first.
+	if (f->error && (!q->view->error || operator))
+		LS_MSG_SET_CLONE(q->view->error, f->error);
 }
 
 static void fold_planned(struct ls_seq *q, const Lockstep__Store__Planned *p)
@@ -315,11 +253,6 @@ static void fold_planned(struct ls_seq *q, const Lockstep__Store__Planned *p)
 	}
 }
 
-static enum ls_seq_side side_of(Lockstep__V1__Side side)
-{
-	return side == LOCKSTEP__V1__SIDE__SIDE_DESTINATION ? LS_SEQ_DEST : LS_SEQ_SOURCE;
-}
-
 void ls_seq_fold(struct ls_seq *q, const Lockstep__Store__Record *r)
 {
 	struct seq_side *s;
@@ -334,8 +267,7 @@ void ls_seq_fold(struct ls_seq *q, const Lockstep__Store__Record *r)
 		break;
 	case LOCKSTEP__STORE__RECORD__KIND_PREPARED:
 		s = &q->side[side_of(r->prepared->side)];
-		s->prepared = true;
-		snprintf(s->ledger_id, sizeof(s->ledger_id), "%s", r->prepared->ledger_id);
+		set_prepared(s, r->prepared->ledger_id);
 		if (!s->word[0])
 			fold_word(q, side_of(r->prepared->side), r->prepared->word);
 		break;
@@ -343,7 +275,7 @@ void ls_seq_fold(struct ls_seq *q, const Lockstep__Store__Record *r)
 		s = &q->side[side_of(r->prepare_failed->side)];
 		s->refused = true;
 		s->refused_certain = r->prepare_failed->certain;
-		fold_error(q, side_of(r->prepare_failed->side), r->prepare_failed->error);
+		ls_seq_fold_error(q, side_of(r->prepare_failed->side), r->prepare_failed->error);
 		break;
 	case LOCKSTEP__STORE__RECORD__KIND_AGENT:
 		if (r->agent->event)
@@ -358,12 +290,22 @@ void ls_seq_fold(struct ls_seq *q, const Lockstep__Store__Record *r)
 		fold_told(q, r->told);
 		break;
 	case LOCKSTEP__STORE__RECORD__KIND_FINISHED:
-		q->finished = true;
-		q->view->phase = r->finished->phase;
-		// An operator needs to read why they are called, whatever went wrong first.
-		if (r->finished->error &&
-		    (!q->view->error || r->finished->phase == LOCKSTEP__V1__PHASE__PHASE_OPERATOR))
-			LS_MSG_SET_CLONE(q->view->error, r->finished->error);
+		fold_finished(q, r->finished);
+		break;
+	case LOCKSTEP__STORE__RECORD__KIND_FOUND:
+		fold_found(q, r->found);
+		break;
+	case LOCKSTEP__STORE__RECORD__KIND_RESOLVED:
+		fold_resolved(q, r->resolved);
+		break;
+	case LOCKSTEP__STORE__RECORD__KIND_RESOLVE_ANSWERED:
+		fold_resolve_answered(q, r->resolve_answered);
+		break;
+	case LOCKSTEP__STORE__RECORD__KIND_RESUMED:
+		q->called = false;
+		ls_msg_free(q->view->error);
+		q->view->error = q->first;
+		q->first = NULL;
 		break;
 	default:
 		break;

@@ -18,6 +18,8 @@ struct seq_side {
 	bool refused_certain; // ... and the agent holds nothing
 	bool gone;	      // the agent says that it holds nothing
 	bool unwind_refused;
+	bool ledger_lost; // rule 9
+	bool closed;	  // told that an operator closed it
 	bool ended;
 	int how;	// HOW_*, with `ended`
 	uint32_t gates; // reached
@@ -34,6 +36,8 @@ struct seq_side {
 	bool ask;	  // the watch broke: ask for the word before watching again
 	uint32_t granted, granting;
 	bool maybe_sent; // some Prepare may have arrived, whatever its answer
+	bool unsure;	 // an earlier life may have prepared it: to be found out first
+	uint64_t silent_ns; // since when it does not answer; 0: it does
 	unsigned tries;
 	uint64_t retry_ns;
 	unsigned watch_tries;
@@ -49,13 +53,23 @@ struct ls_seq {
 	uint32_t released; // held gates that a client let go
 	bool precopying, paused;
 	bool finished;
+	bool called;			      // the phase is OPERATOR
+	Lockstep__V1__ErrorDetail *first;     // with `called`: the first cause; the view tells why an operator is called
+	Lockstep__V1__ResolveAction resolving; // EXPLAIN: nothing
+	bool lost_returned;		      // an operator returned the VM after LOST_AFTER_COMMIT
+	bool closing, closed;		      // by an operator
+	char closer[132];
+	Lockstep__V1__ErrorDetail *refused; // by an agent, what the operator decided
 	struct ls_seq_mark mark[LS_SEQ_MARKS];
 	unsigned n_marks;
 
 	// Of this life only.
 	bool plan_busy;
 	bool cancelling; // the record of a cancel is under way
-	bool finishing;
+	bool finishing;	  // the record of the end is under way
+	bool overlaying;  // that of a call for an operator, or of its end
+	bool deciding;	  // that of an operator's decision
+	bool store_failing;
 	bool waiting;	      // only the slower side is missing
 	uint64_t patience_ns; // until when the slower side is waited for; 0: no need yet
 	struct ls_seq_action *queue;
@@ -72,15 +86,45 @@ static inline uint32_t ls_seq_gate_bit(unsigned gate)
 	return (uint32_t)1 << gate;
 }
 
+// Nothing more is to be heard from this side.
+static inline bool ls_seq_through(const struct seq_side *s)
+{
+	return s->ended && s->how != HOW_OPERATOR;
+}
+
+static inline bool ls_seq_silent(const struct seq_side *s)
+{
+	return s->silent_ns != 0;
+}
+
+// The agent's records were lost and made anew: without the streams' token nothing can be prepared any more.
+static inline bool ls_seq_rebuilt(const struct ls_seq *q)
+{
+	return q->planned && !q->planned->token.len;
+}
+
+static inline Lockstep__V1__Side ls_seq_side_value(enum ls_seq_side side)
+{
+	return side == LS_SEQ_DEST ? LOCKSTEP__V1__SIDE__SIDE_DESTINATION : LOCKSTEP__V1__SIDE__SIDE_SOURCE;
+}
+
 bool ls_seq_last_word(const char *word);	    // RELEASED, RETURNED, STARTED, ABORTED
 bool ls_seq_source_returns(const struct ls_seq *q); // RETURNING is durable there, or RETURNED
 bool ls_seq_dest_aborted(const struct ls_seq *q);
+bool ls_seq_dest_lost(const struct ls_seq *q); // LOST_AFTER_COMMIT
+bool ls_seq_dest_runs(const struct ls_seq *q); // STARTED is durable there
+bool ls_seq_conflict(const struct ls_seq *q);  // the words contradict each other
 bool ls_seq_consented(const struct ls_seq *q); // or more
 bool ls_seq_cancel_refused(const struct ls_seq *q);
 // Gates that may be passed: none before the source waits before the pause with the destination prepared,
 // then all up to the first that is held.
 uint32_t ls_seq_allowed(const struct ls_seq *q);
 
+// ---- sequencer_view.c
+
+uint32_t ls_seq_held(const struct ls_seq *q);
+void ls_seq_fold_error(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__ErrorDetail *e);
+void ls_seq_fold_step(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__StepTime *t);
 // Sets phase, gate and marks of the view from what is folded.
 void ls_seq_refresh(struct ls_seq *q, uint64_t unix_ms);
 // Progress is not stored: straight into the view.

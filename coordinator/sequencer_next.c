@@ -46,65 +46,50 @@ Lockstep__Store__Record *ls_seq_record(struct ls_seq_time t)
 	return r;
 }
 
-// The agent of this side holds nothing of the migration, for certain.
-static bool never_held(const struct seq_side *s)
+bool ls_seq_never_held(const struct seq_side *s)
 {
-	return !s->prepared && (s->refused_certain || !s->tried || s->gone);
+	return !s->prepared && !s->unsure && (s->refused_certain || !s->tried || s->gone);
 }
 
-static bool dest_clear(const struct ls_seq *q)
+bool ls_seq_dest_clear(const struct ls_seq *q)
 {
 	const struct seq_side *d = &q->side[LS_SEQ_DEST];
 
-	return never_held(d) || d->gone || (d->ended && d->how == HOW_ABORTED);
+	return ls_seq_never_held(d) || d->gone || (d->ended && d->how == HOW_ABORTED) || d->closed ||
+	       (d->ledger_lost && ls_seq_source_returns(q));
 }
 
-static void finish(struct ls_seq *q, Lockstep__V1__Phase phase, const struct ls_error *err, struct ls_seq_time t)
+void ls_seq_finish(struct ls_seq *q, Lockstep__V1__Phase phase, const struct ls_error *err, struct ls_seq_time t)
 {
+	bool operator = phase == LOCKSTEP__V1__PHASE__PHASE_OPERATOR;
 	Lockstep__Store__Record *r = ls_seq_record(t);
 
 	r->kind_case = LOCKSTEP__STORE__RECORD__KIND_FINISHED;
 	LS_MSG_NEW(r->finished, LOCKSTEP__STORE__FINISHED__INIT);
 	r->finished->phase = phase;
-	r->finished->loose = phase == LOCKSTEP__V1__PHASE__PHASE_RETURNED && !dest_clear(q);
+	r->finished->loose = phase == LOCKSTEP__V1__PHASE__PHASE_RETURNED && !ls_seq_dest_clear(q);
+	r->finished->closed = operator && q->closing;
 	if (err && err->reason != LS_E_NONE)
 		r->finished->error = ls_msg_error(err);
-	q->finishing = true;
+	q->overlaying = operator && !r->finished->closed;
+	q->finishing = !q->overlaying;
 	ls_seq_emit(q, (struct ls_seq_action){.kind = LS_SEQ_PERSIST, .record = r});
 }
 
-static void operator_needed(struct ls_seq *q, enum ls_reason reason, const char *why, struct ls_seq_time t)
-{
-	struct ls_error err = {0};
-
-	ls_fail(&err, reason, 0, "%s", why);
-	finish(q, LOCKSTEP__V1__PHASE__PHASE_OPERATOR, &err, t);
-}
-
-void ls_seq_ledger_lost(struct ls_seq *q, enum ls_seq_side side, struct ls_seq_time t)
-{
-	if (q->finished || q->finishing)
-		return;
-	operator_needed(q, LS_E_LEDGER_LOST,
-			side == LS_SEQ_SOURCE
-				? "the source's ledger is not the one that was prepared: its word is lost"
-				: "the destination's ledger is not the one that was prepared: its word is lost",
-			t);
-}
-
-static bool abandoned(const struct ls_seq *q)
+bool ls_seq_abandoned(const struct ls_seq *q)
 {
 	const struct seq_side *s = &q->side[LS_SEQ_SOURCE], *d = &q->side[LS_SEQ_DEST];
 
-	return (q->cancel_asked && !ls_seq_cancel_refused(q)) || s->refused || d->refused || ls_seq_source_returns(q) ||
-	       ls_seq_dest_aborted(q);
+	return ((q->cancel_asked || q->store_failing) && !ls_seq_cancel_refused(q)) || s->refused || d->refused ||
+	       ls_seq_source_returns(q) || ls_seq_dest_aborted(q) ||
+	       (ls_seq_rebuilt(q) && !s->unsure && !s->prepared);
 }
 
-static bool source_home(const struct ls_seq *q)
+bool ls_seq_source_home(const struct ls_seq *q)
 {
 	const struct seq_side *s = &q->side[LS_SEQ_SOURCE];
 
-	return never_held(s) || s->gone || (s->ended && s->how == HOW_RETURNED);
+	return ls_seq_never_held(s) || s->gone || (s->ended && s->how == HOW_RETURNED);
 }
 
 static void returned(struct ls_seq *q, struct ls_seq_time t)
@@ -113,12 +98,17 @@ static void returned(struct ls_seq *q, struct ls_seq_time t)
 
 	if (q->cancel_asked)
 		ls_fail(&err, LS_E_CANCELLED, 0, "cancelled by the client");
+	else if (q->store_failing)
+		ls_fail(&err, LS_E_LEDGER, 0, "the coordinator's store could not be written");
+	else if (ls_seq_rebuilt(q) && !q->side[LS_SEQ_SOURCE].prepared)
+		ls_fail(&err, LS_E_LEDGER, 0,
+			"the coordinator lost its store before the source was prepared: start it anew");
 	else
 		ls_fail(&err, LS_E_PEER_ABORTED, 0, "given up by an agent that did not say why");
-	finish(q, LOCKSTEP__V1__PHASE__PHASE_RETURNED, &err, t);
+	ls_seq_finish(q, LOCKSTEP__V1__PHASE__PHASE_RETURNED, &err, t);
 }
 
-static bool patience_over(struct ls_seq *q, struct ls_seq_time t)
+bool ls_seq_patience_over(struct ls_seq *q, struct ls_seq_time t)
 {
 	q->waiting = true;
 	if (!q->patience_ns)
@@ -126,145 +116,176 @@ static bool patience_over(struct ls_seq *q, struct ls_seq_time t)
 	return t.now_ns >= q->patience_ns;
 }
 
-static void operator_by_agent(struct ls_seq *q, struct ls_seq_time t)
+static bool close_told(const struct seq_side *s)
 {
-	const Lockstep__V1__ErrorDetail *why = q->view->error;
-	struct ls_error err = {0};
-
-	for (int i = 0; i < 2; i++)
-		if (q->side[i].ended && q->side[i].how == HOW_OPERATOR && q->side[i].error)
-			why = q->side[i].error;
-	if (why)
-		ls_msg_error_read(why, &err);
-	else
-		ls_fail(&err, LS_E_INTERNAL, 0, "an agent waits for an operator and did not say why");
-	finish(q, LOCKSTEP__V1__PHASE__PHASE_OPERATOR, &err, t);
+	return s->closed || !s->prepared || ls_seq_through(s);
 }
 
 // Has it come to an end?
 static bool conclude(struct ls_seq *q, struct ls_seq_time t)
 {
 	const struct seq_side *s = &q->side[LS_SEQ_SOURCE], *d = &q->side[LS_SEQ_DEST];
-	bool runs_there = ls_seq_word_is(d, "STARTED") || (d->ended && d->how == HOW_DONE);
-	bool released = ls_seq_word_is(s, "RELEASED") || (s->ended && s->how == HOW_DONE);
+	struct ls_error err;
 
 	if (!q->planned->plan->feasible) {
-		struct ls_error err;
-
 		ls_plan_error(q->planned->plan, &err);
-		finish(q, LOCKSTEP__V1__PHASE__PHASE_REFUSED, &err, t);
-	} else if (ls_seq_source_returns(q) && (runs_there || ls_seq_word_is(d, "COMMITTED"))) {
-		operator_needed(q, LS_E_CONFLICT,
-				"the source took the VM back and the destination has decided to run it", t);
-	} else if (released && ls_seq_dest_aborted(q)) {
-		operator_needed(q, LS_E_CONFLICT, "the source let the VM go and the destination gave it up", t);
-	} else if (s->ended && s->how == HOW_OPERATOR) {
-		if (d->ended || never_held(d) || patience_over(q, t))
-			operator_by_agent(q, t);
-	} else if (d->ended && d->how == HOW_OPERATOR) {
-		if (s->ended || never_held(s) || patience_over(q, t))
-			operator_by_agent(q, t);
+		ls_seq_finish(q, LOCKSTEP__V1__PHASE__PHASE_REFUSED, &err, t);
+	} else if (q->closing) {
+		if ((close_told(s) && close_told(d)) || ls_seq_patience_over(q, t))
+			ls_seq_finish(q, LOCKSTEP__V1__PHASE__PHASE_OPERATOR, NULL, t);
+	} else if (ls_seq_conflict(q)) {
+		return false;
 	} else if (s->ended && s->how == HOW_DONE) {
 		// RELEASED is written after STARTED was heard: the destination's last events only add detail.
-		if (d->ended || patience_over(q, t))
-			finish(q, LOCKSTEP__V1__PHASE__PHASE_DONE, NULL, t);
-	} else if (abandoned(q) && source_home(q)) {
+		if (ls_seq_through(d) || ls_seq_patience_over(q, t))
+			ls_seq_finish(q, LOCKSTEP__V1__PHASE__PHASE_DONE, NULL, t);
+	} else if (ls_seq_abandoned(q) && ls_seq_source_home(q) && !(d->ended && d->how == HOW_OPERATOR)) {
 		// A destination that is silent can no longer commit (rule 1): the VM is free, the loose end is kept.
-		if (dest_clear(q) || patience_over(q, t))
+		if (ls_seq_dest_clear(q) || ls_seq_patience_over(q, t))
 			returned(q, t);
 	}
 	return q->finishing;
 }
 
 // One call per side at a time; returns its kind or -1.
-static int next_source(struct ls_seq *q, uint32_t *gates)
+static int next_source(struct ls_seq *q, struct ls_seq_action *a)
 {
 	struct seq_side *s = &q->side[LS_SEQ_SOURCE], *d = &q->side[LS_SEQ_DEST];
 	uint32_t mine = ls_seq_gate_bit(LS_GATE_BEFORE_PAUSE) | ls_seq_gate_bit(LS_GATE_STOPPED);
 	uint32_t theirs = ls_seq_gate_bit(LS_GATE_DECIDE);
 
-	if (s->ended || s->gone)
+	if (ls_seq_through(s) || s->gone)
 		return -1;
-	if (abandoned(q)) {
-		if (!never_held(s) && !ls_seq_source_returns(q) && !s->unwind_refused)
+	if (ls_seq_abandoned(q)) {
+		if (!ls_seq_never_held(s) && !ls_seq_source_returns(q) && !s->unwind_refused && !s->ended)
 			return LS_SEQ_UNWIND;
 	} else if (d->prepared && !s->prepared) {
 		return LS_SEQ_PREPARE;
-	} else {
-		*gates = ls_seq_allowed(q) & mine & ~s->granted;
+	} else if (!s->ended) {
+		a->gates = ls_seq_allowed(q) & mine & ~s->granted;
 		// The destination's gate first: nothing may be left to ask for once the VM stands still.
-		if (*gates && !(ls_seq_allowed(q) & theirs & ~d->granted))
+		if (a->gates && !(ls_seq_allowed(q) & theirs & ~d->granted))
 			return LS_SEQ_GRANT;
 	}
 	return s->ask ? LS_SEQ_GET_WORD : -1;
 }
 
-static int next_dest(struct ls_seq *q, uint32_t *gates)
+static int next_dest(struct ls_seq *q, struct ls_seq_action *a)
 {
 	struct seq_side *s = &q->side[LS_SEQ_SOURCE], *d = &q->side[LS_SEQ_DEST];
 
-	if (d->ended || d->gone)
+	if (ls_seq_through(d) || d->gone)
 		return -1;
-	if (abandoned(q)) {
+	if (ls_seq_dest_lost(q) && ls_seq_source_returns(q) && !d->closed) {
+		a->resolve = LOCKSTEP__V1__RESOLVE_ACTION__RESOLVE_CLOSE;
+		return LS_SEQ_RESOLVE;
+	}
+	if (ls_seq_abandoned(q)) {
 		// Safe once the source cannot consent, or never agreed to take part.
-		if (!never_held(d) && !ls_seq_dest_aborted(q) &&
-		    (ls_seq_source_returns(q) || s->refused || s->gone || never_held(s)))
+		if (!ls_seq_never_held(d) && !ls_seq_dest_aborted(q) && !d->ended && !ls_seq_conflict(q) &&
+		    (ls_seq_source_returns(q) || s->refused || s->gone || ls_seq_never_held(s)))
 			return LS_SEQ_SETTLE;
 	} else if (!d->prepared) {
 		return LS_SEQ_PREPARE;
-	} else {
-		*gates = ls_seq_allowed(q) & ls_seq_gate_bit(LS_GATE_DECIDE) & ~d->granted;
-		if (*gates)
+	} else if (!d->ended) {
+		a->gates = ls_seq_allowed(q) & ls_seq_gate_bit(LS_GATE_DECIDE) & ~d->granted;
+		if (a->gates)
 			return LS_SEQ_GRANT;
 	}
 	return d->ask ? LS_SEQ_GET_WORD : -1;
 }
 
+static bool resolves_at(const struct ls_seq *q, enum ls_seq_side side)
+{
+	switch (q->resolving) {
+	case LOCKSTEP__V1__RESOLVE_ACTION__RESOLVE_EXPLAIN:
+		return false;
+	case LOCKSTEP__V1__RESOLVE_ACTION__RESOLVE_RESET_DESTINATION:
+		return side == LS_SEQ_DEST;
+	case LOCKSTEP__V1__RESOLVE_ACTION__RESOLVE_CLOSE:
+		return !close_told(&q->side[side]);
+	default:
+		return side == LS_SEQ_SOURCE;
+	}
+}
+
+static int next_call(struct ls_seq *q, enum ls_seq_side side, struct ls_seq_action *a)
+{
+	if (q->side[side].unsure)
+		return LS_SEQ_FIND;
+	if (resolves_at(q, side)) {
+		a->resolve = q->resolving;
+		return LS_SEQ_RESOLVE;
+	}
+	if (!q->planned || q->closing)
+		return -1;
+	return side == LS_SEQ_SOURCE ? next_source(q, a) : next_dest(q, a);
+}
+
 static void drive(struct ls_seq *q, enum ls_seq_side side, struct ls_seq_time t)
 {
 	struct seq_side *s = &q->side[side];
-	uint32_t gates = 0;
+	struct ls_seq_action a = {.side = side};
 	int kind;
 
-	if (s->prepared && !s->ended && !s->watching && !s->ask && !s->gone && t.now_ns >= s->watch_retry_ns) {
+	if (s->prepared && !ls_seq_through(s) && !s->watching && !s->ask && !s->gone && t.now_ns >= s->watch_retry_ns) {
 		s->watching = true;
 		ls_seq_emit(q, (struct ls_seq_action){.kind = LS_SEQ_WATCH, .side = side, .after = s->seen});
 	}
 	if (s->busy || t.now_ns < s->retry_ns)
 		return;
-	kind = side == LS_SEQ_SOURCE ? next_source(q, &gates) : next_dest(q, &gates);
+	kind = next_call(q, side, &a);
 	if (kind < 0) {
 		s->tries = 0;
 		return;
 	}
 	s->busy = true;
-	s->granting = gates;
+	s->granting = a.gates;
 	s->tried |= kind == LS_SEQ_PREPARE;
-	ls_seq_emit(q, (struct ls_seq_action){.kind = (enum ls_seq_action_kind)kind, .side = side, .gates = gates});
+	a.kind = (enum ls_seq_action_kind)kind;
+	ls_seq_emit(q, a);
 }
 
 bool ls_seq_loose(const struct ls_seq *q)
 {
-	return q->finished && q->view->phase == LOCKSTEP__V1__PHASE__PHASE_RETURNED && q->planned && !dest_clear(q);
+	return q->finished && q->view->phase == LOCKSTEP__V1__PHASE__PHASE_RETURNED && q->planned &&
+	       !ls_seq_dest_clear(q);
+}
+
+static void plan(struct ls_seq *q, struct ls_seq_time t)
+{
+	for (int i = 0; i < 2; i++)
+		if (q->side[i].unsure || q->side[i].busy) {
+			drive(q, LS_SEQ_DEST, t);
+			drive(q, LS_SEQ_SOURCE, t);
+			return;
+		}
+	if (q->plan_busy)
+		return;
+	q->plan_busy = true;
+	if (q->cancel_asked)
+		returned(q, t);
+	else
+		ls_seq_emit(q, (struct ls_seq_action){.kind = LS_SEQ_PLAN});
 }
 
 void ls_seq_advance(struct ls_seq *q, struct ls_seq_time t)
 {
-	if (ls_seq_loose(q))
+	if ((q->finished && !ls_seq_loose(q)) || q->finishing || !q->view->created_ms)
+		return;
+	if (q->finished) {
+		if (!q->overlaying)
+			ls_seq_call_operator(q, t); // rule 8: a fence that was false shows now
 		return drive(q, LS_SEQ_DEST, t);
-	if (q->finished || q->finishing || !q->view->created_ms)
-		return;
-	if (!q->planned) {
-		if (q->cancel_asked)
-			returned(q, t);
-		else if (!q->plan_busy)
-			ls_seq_emit(q, (struct ls_seq_action){.kind = LS_SEQ_PLAN});
-		q->plan_busy = true;
-		return;
 	}
+	if (!q->planned)
+		return plan(q, t);
 	q->waiting = false;
-	if (conclude(q, t))
-		return;
+	if (!q->overlaying) {
+		if (conclude(q, t))
+			return;
+		ls_seq_call_operator(q, t);
+	}
 	if (!q->waiting)
 		q->patience_ns = 0;
 	drive(q, LS_SEQ_DEST, t);
@@ -280,14 +301,17 @@ uint64_t ls_seq_deadline(const struct ls_seq *q)
 {
 	uint64_t at = UINT64_MAX;
 
-	if ((q->finished && !ls_seq_loose(q)) || (q->finishing && !q->finished) || !q->planned)
+	if ((q->finished && !ls_seq_loose(q)) || (q->finishing && !q->finished))
 		return at;
-	if (q->patience_ns && !q->finished)
-		at = q->patience_ns;
+	if (q->planned && !q->finished) {
+		at = ls_seq_silence_deadline(q);
+		if (q->patience_ns && q->waiting && q->patience_ns < at)
+			at = q->patience_ns;
+	}
 	for (int i = 0; i < 2; i++) {
 		const struct seq_side *s = &q->side[i];
 
-		if (s->ended || (q->finished && i == LS_SEQ_SOURCE))
+		if (ls_seq_through(s) || (q->finished && i == LS_SEQ_SOURCE))
 			continue;
 		if (!s->busy && s->tries && s->retry_ns < at)
 			at = s->retry_ns;

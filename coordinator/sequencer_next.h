@@ -8,8 +8,21 @@
 void ls_seq_emit(struct ls_seq *q, struct ls_seq_action a);
 Lockstep__Store__Record *ls_seq_record(struct ls_seq_time t);
 void ls_seq_advance(struct ls_seq *q, struct ls_seq_time t);
-void ls_seq_ledger_lost(struct ls_seq *q, enum ls_seq_side side, struct ls_seq_time t); // rule 9
 uint64_t ls_seq_backoff(unsigned tries, uint64_t now_ns);
 bool ls_seq_prepare_again(const struct seq_side *s);
+void ls_seq_finish(struct ls_seq *q, Lockstep__V1__Phase phase, const struct ls_error *err, struct ls_seq_time t);
+bool ls_seq_never_held(const struct seq_side *s); // its agent holds nothing of the migration, for certain
+bool ls_seq_abandoned(const struct ls_seq *q);	  // the VM is to return
+bool ls_seq_source_home(const struct ls_seq *q);  // the VM is with the source again, or never left
+// Nothing is left to be done at the destination: it can never run the VM.
+bool ls_seq_dest_clear(const struct ls_seq *q);
+// The side that decides nothing any more has been waited for long enough; notes that it is waited for.
+bool ls_seq_patience_over(struct ls_seq *q, struct ls_seq_time t);
+// FIND was answered. True: a record of it is under way (sequencer_find.c).
+bool ls_seq_found(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_answer *a, struct ls_seq_time t);
+// Calls an operator if there is a reason, ends the call if there is none any more (sequencer_operator.c).
+void ls_seq_call_operator(struct ls_seq *q, struct ls_seq_time t);
+// When the silence of a side will be a reason; UINT64_MAX: it will not.
+uint64_t ls_seq_silence_deadline(const struct ls_seq *q);
 
 #endif
