@@ -133,7 +133,8 @@ static void agent_fails(struct world *w, int side)
 
 // ---- calls ----
 
-static const char *const call_name[] = {"persist", "plan", "prepare", "grant", "unwind", "settle", "word", "watch"};
+static const char *const call_name[] = {"persist", "plan", "prepare", "grant",   "unwind",
+					"settle",  "word", "find",    "resolve", "watch"};
 
 // The gates that clients let go, as far as the disk knows.
 static uint32_t released(const struct world *w)
@@ -384,7 +385,8 @@ static bool can(struct world *w, enum what what, int side)
 
 bool world_over(const struct world *w)
 {
-	return w->crashed_early || (ls_seq_ended(w->q) && !ls_seq_loose(w->q) && !w->n_pending);
+	return w->crashed_early ||
+	       (ls_seq_ended(w->q) && !ls_seq_operator(w->q) && !ls_seq_loose(w->q) && !w->n_pending);
 }
 
 unsigned world_options(struct world *w)
