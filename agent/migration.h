@@ -62,6 +62,7 @@ struct ls_migration {
 
 	struct ls_stored_event *events;
 	unsigned n_events, capacity;
+	uint64_t sequence_base; // of the first event in this life, less one
 	struct ls_watcher *watchers;
 	uv_timer_t progress;
 	bool restarted;                // of an earlier life

@@ -141,7 +141,7 @@ static void store(struct ls_migration *m, Lockstep__V1__AgentEvent *event)
 		m->events = grown;
 		m->capacity = capacity;
 	}
-	event->sequence = m->n_events + 1;
+	event->sequence = m->sequence_base + m->n_events + 1;
 	if (!event->time_ns)
 		event->time_ns = ls_now_ns();
 	if (ls_pb_pack(&event->base, &m->events[m->n_events].bytes, &m->events[m->n_events].len) < 0)
@@ -266,7 +266,8 @@ void ls_migration_watch(struct ls_migration *m, struct ls_rpc_call *call, uint64
 	}
 	w->m = m;
 	w->call = call;
-	w->next_sequence = after_sequence < m->n_events ? after_sequence + 1 : m->n_events + 1u;
+	uint64_t after = after_sequence > m->sequence_base ? after_sequence - m->sequence_base : 0;
+	w->next_sequence = after < m->n_events ? after + 1 : m->n_events + 1u;
 	w->next = m->watchers;
 	for (unsigned i = 0; i < LS_MAX_DEVICES; i++)
 		w->state[i] = -1;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent/migration.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "proto/wire/pb.h"
 
@@ -101,6 +102,7 @@ static struct ls_migration *rebuild(struct ls_agent *a, const struct ls_ledger_r
 	memcpy(m->coordinator, record->coordinator, sizeof(m->coordinator));
 	m->done = record->done;
 	m->restarted = true;
+	m->sequence_base = ls_unix_ms() * 1000; // above whatever an earlier life told: its watchers go on from there
 	m->next = a->migrations;
 	a->migrations = m;
 	return m;
