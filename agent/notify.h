@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the service manager is told (NOTIFY_SOCKET, sd_notify(3)), and the device fds that it keeps for the next
-// life of this process (FDSTORE, LISTEN_FDS). Without a service manager everything here does nothing.
+// The device fds that the service manager keeps for the next life of this process (FDSTORE, LISTEN_FDS). Without a
+// service manager everything here does nothing.
 #ifndef LS_AGENT_NOTIFY_H
 #define LS_AGENT_NOTIFY_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/notify.h"
 #include "common/schedule.h"
 
 #define LS_KEPT_MAX 512
@@ -26,12 +27,8 @@ int ls_kept_take(struct ls_kept *k, const char *migration, const char *device); 
 // Closes what nobody took, and removes it from the store.
 void ls_kept_close_rest(struct ls_kept *k);
 
-// Lines of sd_notify(3).
-void ls_notify(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 // Keeps a copy of the fd. False: there is no store.
 bool ls_notify_keep(const char *migration, const char *device, int fd);
 void ls_notify_drop(const char *migration, const char *device);
-// How often WATCHDOG=1 is wanted, ms; 0: not.
-uint64_t ls_notify_watchdog_ms(void);
 
 #endif
