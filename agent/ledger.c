@@ -89,17 +89,28 @@ static void write_one(struct ls_ledger *l, struct request *q)
 	}
 }
 
+static const char *fault_name(const struct request *q)
+{
+	switch (q->kind) {
+	case REQUEST_CLOSE:
+		return "close";
+	case REQUEST_CLAIM:
+		return "claim";
+	case REQUEST_TERM:
+		return "term";
+	default:
+		return ls_word_name(q->record.word);
+	}
+}
+
 static void carry_out(struct ls_ledger *l, struct request *q)
 {
-	const char *word = ls_word_name(q->record.word);
-
-	if (q->kind != REQUEST_TERM)
-		q->status = ls_fault_fail(agent_ledger_before, word, LS_E_LEDGER, &q->error);
+	q->status = ls_fault_fail(agent_ledger_before, fault_name(q), LS_E_LEDGER, &q->error);
 	if (q->status < 0)
 		return;
 	write_one(l, q);
-	if (q->status == 0 && q->kind != REQUEST_TERM)
-		q->status = ls_fault_fail(agent_ledger_commit, word, LS_E_LEDGER, &q->error);
+	if (q->status == 0)
+		q->status = ls_fault_fail(agent_ledger_commit, fault_name(q), LS_E_LEDGER, &q->error);
 }
 
 static void work(void *arg)

@@ -8,6 +8,7 @@
 
 #define LS_FAULT_WORDS \
 	"ACTIVE CONSENTED RETURNING RETURNED RELEASED UNDECIDED COMMITTED ABORTED STARTED LOST_AFTER_COMMIT"
+#define LS_FAULT_WRITES LS_FAULT_WORDS " close claim term"
 #define LS_FAULT_JOBS \
 	"adopt reset connect accept precopy send load close other ERROR STOP RUNNING STOP_COPY RESUMING RUNNING_P2P" \
 	" PRE_COPY PRE_COPY_P2P"
@@ -23,8 +24,8 @@
 #define LS_FAULT_AGENT(X) \
 	X(agent_prepare_accepted, "agent.prepare.accepted", "", false)     /* checked; nothing is touched yet */ \
 	X(agent_prepare_done, "agent.prepare.done", "", false)             /* the first word is durable */ \
-	X(agent_ledger_before, "agent.ledger.before", LS_FAULT_WORDS, true) /* on the ledger's thread, in no transaction */ \
-	X(agent_ledger_commit, "agent.ledger.commit", LS_FAULT_WORDS, true) /* committed; nobody knows yet */ \
+	X(agent_ledger_before, "agent.ledger.before", LS_FAULT_WRITES, true) /* on the ledger's thread, in no transaction */ \
+	X(agent_ledger_commit, "agent.ledger.commit", LS_FAULT_WRITES, true) /* committed; nobody knows yet */ \
 	X(agent_word_known, "agent.word.known", LS_FAULT_WORDS, false)     /* the loop hears of it, the role does not yet */ \
 	X(agent_job_before, "agent.job.before", LS_FAULT_JOBS, true)       /* on the worker; an arc by its target */ \
 	X(agent_job_after, "agent.job.after", LS_FAULT_JOBS, false) \
