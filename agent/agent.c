@@ -147,7 +147,7 @@ static void vmm_hello(void *user, struct ls_vmm *v)
 	ls_log(LS_LOG_INFO, "vmm.hello", "vm=%s incoming=%s", v->config->name, v->incoming ? "yes" : "no");
 	for (struct ls_migration *m = a->migrations; m; m = m->next)
 		if (m->vmm == v && m->role)
-			ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_VMM_UP });
+			ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_VMM_UP, .vmm_runs = !v->incoming });
 	ls_survey_vm(a, v);
 }
 

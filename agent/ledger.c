@@ -34,6 +34,7 @@ struct ls_ledger {
 	sqlite3 *db;
 	int lock;
 	char id[LS_LEDGER_ID_SIZE];
+	bool rebooted;
 	uint64_t term;
 	char coordinator[LS_NAME_MAX];
 	uv_thread_t thread;
@@ -186,6 +187,8 @@ int ls_ledger_open(uv_loop_t *loop, const char *path, struct ls_ledger **ret, st
 		r = ls_ledger_sql_open(path, true, &l->db, err);
 	if (r == 0)
 		r = ls_ledger_sql_identity(l->db, l->id, &l->term, l->coordinator, err);
+	if (r == 0)
+		r = ls_ledger_sql_boot(l->db, &l->rebooted, err);
 	if (r < 0)
 		goto fail;
 	uv_mutex_init(&l->mutex);
@@ -242,6 +245,11 @@ void ls_ledger_free(struct ls_ledger *l)
 const char *ls_ledger_id(const struct ls_ledger *l)
 {
 	return l->id;
+}
+
+bool ls_ledger_rebooted(const struct ls_ledger *l)
+{
+	return l->rebooted;
 }
 
 void ls_ledger_highest(const struct ls_ledger *l, uint64_t *term, char coordinator[LS_NAME_MAX])

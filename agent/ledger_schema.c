@@ -13,7 +13,7 @@
 
 static const char tables[] =
 	"CREATE TABLE identity (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL,"
-	"  term INTEGER NOT NULL DEFAULT 0, coordinator TEXT NOT NULL DEFAULT '');"
+	"  term INTEGER NOT NULL DEFAULT 0, coordinator TEXT NOT NULL DEFAULT '', boot TEXT NOT NULL DEFAULT '');"
 	"INSERT INTO identity (one, id) VALUES (1, lower(hex(randomblob(16))));"
 	"CREATE TABLE migration (id TEXT PRIMARY KEY, vm TEXT NOT NULL, side INTEGER NOT NULL, word TEXT NOT NULL,"
 	"  term INTEGER NOT NULL, coordinator TEXT NOT NULL, created_ms INTEGER NOT NULL, request BLOB,"
@@ -25,6 +25,7 @@ static const char tables[] =
 static const char from_1[] =
 	"DROP INDEX one_open_per_vm; DROP TRIGGER words_stand; DROP TRIGGER words_begin; DROP TRIGGER words_first;"
 	"DROP TRIGGER kept;"
+	"ALTER TABLE identity ADD COLUMN boot TEXT NOT NULL DEFAULT '';"
 	"ALTER TABLE migration ADD COLUMN done INTEGER NOT NULL DEFAULT 0;"
 	"UPDATE migration SET done = 1 WHERE word NOT IN " OPEN ";";
 

@@ -2,6 +2,7 @@
 #include "agent/ledger_sql.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,6 +85,37 @@ int ls_ledger_sql_identity(sqlite3 *db, char id[LS_LEDGER_ID_SIZE], uint64_t *te
 		r = ls_ledger_sql_ask(db, "SELECT coordinator FROM identity", coordinator, LS_NAME_MAX, err);
 	if (r == 0)
 		*term = strtoull(number, NULL, 10);
+	return r;
+}
+
+// The kernel's id of this boot, or empty: then nobody can tell.
+static void read_boot(char *ret, size_t size)
+{
+	FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+
+	if (!f || !fgets(ret, (int)size, f))
+		ret[0] = 0;
+	ret[strcspn(ret, "\n")] = 0;
+	if (f)
+		fclose(f);
+}
+
+int ls_ledger_sql_boot(sqlite3 *db, bool *rebooted, struct ls_error *err)
+{
+	char now[64] = "", then[64];
+	sqlite3_stmt *q = NULL;
+	int r = ls_ledger_sql_ask(db, "SELECT boot FROM identity", then, sizeof(then), err);
+
+	if (r < 0)
+		return r;
+	read_boot(now, sizeof(now));
+	*rebooted = now[0] && then[0] && strcmp(now, then) != 0;
+	if (strcmp(now, then) == 0)
+		return 0;
+	if (sqlite3_prepare_v2(db, "UPDATE identity SET boot = ?", -1, &q, NULL) == SQLITE_OK)
+		sqlite3_bind_text(q, 1, now, -1, SQLITE_STATIC);
+	r = q && sqlite3_step(q) == SQLITE_DONE ? 0 : ls_ledger_sql_failed(db, "boot", err);
+	sqlite3_finalize(q);
 	return r;
 }
 

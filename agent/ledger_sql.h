@@ -10,6 +10,7 @@
 int ls_ledger_sql_open(const char *path, bool writable, sqlite3 **ret, struct ls_error *err);
 int ls_ledger_sql_identity(sqlite3 *db, char id[LS_LEDGER_ID_SIZE], uint64_t *term, char coordinator[LS_NAME_MAX],
 			   struct ls_error *err);
+int ls_ledger_sql_boot(sqlite3 *db, bool *rebooted, struct ls_error *err);
 int ls_ledger_sql_begin(sqlite3 *db, const struct ls_ledger_record *record, struct ls_error *err);
 int ls_ledger_sql_persist(sqlite3 *db, const char *migration, enum ls_word word, struct ls_error *err);
 int ls_ledger_sql_close(sqlite3 *db, const char *migration, struct ls_error *err);

@@ -145,7 +145,9 @@ int ls_migration_restart(struct ls_agent *a, const struct ls_known *known, struc
 		return -EUCLEAN;
 	event.restart.held = take_devices(m);
 	event.restart.fenced = claimed(a, record->migration);
+	event.restart.rebooted = ls_ledger_rebooted(a->ledger);
 	event.restart.vmm_here = m->vmm && m->vmm->connected;
+	event.restart.vmm_none = m->vmm && m->vmm->ops == &ls_vmm_none;
 	event.restart.vmm_lends = !m->vmm || m->vmm->ops->lends;
 	ls_log(LS_LOG_INFO, "migration.restarted", "migration=%s word=%s devices=%u held=%d", record->migration,
 	       ls_word_name(record->word), m->params.schedule.n_devices, __builtin_popcount(event.restart.held));

@@ -108,7 +108,7 @@ static void on_persisted(struct ls_role *r, enum ls_word word, int status)
 	if (r->persisting != word)
 		return;
 	r->persisting = LS_WORD_NONE;
-	if (status < 0) {
+	if (status < 0 && !role_off(r, 10)) {
 		r->mute = true;
 		ls_fail(&r->late, LS_E_LEDGER, -status, "cannot write %s: what counts is on the disk, restart to read it",
 			ls_word_name(word));
@@ -230,7 +230,7 @@ const struct ls_role_actions *ls_role_event(struct ls_role *r, const struct ls_r
 		role_on_vmm_lost(r);
 		break;
 	case LS_EV_VMM_UP:
-		role_on_vmm_up(r);
+		role_on_vmm_up(r, e->vmm_runs);
 		break;
 	case LS_EV_RESOLVE:
 		role_on_resolve(r, e->resolve, e->claimed);

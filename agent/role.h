@@ -86,14 +86,18 @@ struct ls_role_params {
 	uint64_t peer_ns;                       // destination: how long the source may take to connect, and to consent
 	uint64_t vmm_ns;                        // after a restart: how long the VMM may take to connect again
 	bool skip_quiesce, final_before_stop;   // break safety on purpose: test builds only
+	unsigned rule_off;                      // so does this: a rule of docs/decision.md, 0: none
 };
 
 // What a restart finds.
 struct ls_role_restart {
 	bool done;         // all was done here in an earlier life: it only answers its peer
 	bool fenced;       // a fence claim is in the ledger (rule 8)
+	bool rebooted;     // since then: no VMM and no device of that time is left
 	bool vmm_here;     // else LS_EV_VMM_UP may follow
+	bool vmm_runs;     // it says that it runs the VM, rather than waits for one
 	bool vmm_lends;    // else the agent opens devices itself
+	bool vmm_none;     // nothing but agents ever held the devices
 	uint32_t held;     // bit i: an fd of device i survived
 };
 
@@ -118,7 +122,7 @@ enum ls_event_kind {
 	LS_EV_JOB_DONE,    // device, job
 	LS_EV_VMM_DONE,    // op, error (NULL: ok)
 	LS_EV_VMM_LOST,
-	LS_EV_VMM_UP,      // connected after a restart
+	LS_EV_VMM_UP,      // connected after a restart; vmm_runs
 	LS_EV_RESOLVE,     // resolve, claimed: ls_role_may_resolve() allowed it, and the claim is durable
 	LS_EV_REST,        // source, paused: rest_ns, the least that the rest can take (ls_rest_ns)
 	LS_EV_PEER_UP,     // control connection is up; ledger_id: the peer's
@@ -141,6 +145,7 @@ struct ls_role_event {
 	const char *ledger_id;
 	const struct ls_role_msg *msg;
 	struct ls_role_restart restart;
+	bool vmm_runs;
 	enum ls_resolve resolve;
 	bool claimed;
 	uint64_t rest_ns;

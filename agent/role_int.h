@@ -62,7 +62,7 @@ struct ls_role {
 	bool blobs_here, asked, request_here, answer_due, peer_started, peer_aborted;
 	struct ls_role_msg request; // source: the destination's
 
-	bool restarted, adopting, lend_asked, ask_first, resetting, partly;
+	bool restarted, judged, adopting, lend_asked, ask_first, resetting, partly;
 	struct ls_role_restart found;
 	bool vmm_away;         // restart: has not connected yet
 	bool vmm_absent;       // and its time is over
@@ -78,6 +78,12 @@ struct ls_role {
 	enum ls_end how, ended;
 	struct ls_role_actions out;
 };
+
+// For tests that must notice when a rule is missing.
+static inline bool role_off(const struct ls_role *r, unsigned rule)
+{
+	return r->p.rule_off == rule;
+}
 
 // role.c
 struct ls_role_action *role_act(struct ls_role *r, enum ls_action_kind kind);
@@ -103,7 +109,7 @@ void role_on_job(struct ls_role *r, unsigned device, const struct ls_job_result 
 
 // role_restart.c
 void role_on_restart(struct ls_role *r, enum ls_word word, const struct ls_role_restart *found);
-void role_on_vmm_up(struct ls_role *r);
+void role_on_vmm_up(struct ls_role *r, bool runs);
 void role_on_vmm_late(struct ls_role *r);
 bool role_take_up(struct ls_role *r);   // devices and VMM of an earlier life; true: nothing more will come
 bool role_may_walk(struct ls_role *r);  // is all there that the way ahead needs? else it ends as OPERATOR

@@ -24,7 +24,7 @@ static bool images_agree(struct ls_role *r, const struct ls_role_msg *msg)
 	int i = first_difference(r, msg);
 	struct ls_error err;
 
-	if (i < 0)
+	if (i < 0 || role_off(r, 2))
 		return true;
 	ls_fail(&err, LS_E_DIGEST_MISMATCH, EBADMSG, "source and destination do not hold the same image");
 	ls_error_at(&err, ls_role_device_name(r, (unsigned)i), NULL);
@@ -141,7 +141,7 @@ static void on_word(struct ls_role *r, const struct ls_role_msg *msg)
 	}
 	if (r->word != LS_WORD_CONSENTED)
 		return;
-	if (strcmp(msg->ledger_id, r->p.peer_ledger_id) != 0)
+	if (strcmp(msg->ledger_id, r->p.peer_ledger_id) != 0 && !role_off(r, 9))
 		return; // said when the connection came up
 	r->retry_at = LS_NO_DEADLINE;
 	switch (msg->word) {
@@ -153,7 +153,13 @@ static void on_word(struct ls_role *r, const struct ls_role_msg *msg)
 		r->peer_started = true;
 		break;
 	case LS_WORD_COMMITTED:
+		r->peer_started = role_off(r, 4);
 		break; // STARTED follows
+	case LS_WORD_UNDECIDED:
+		r->retry_at = r->now + r->p.retry_ns;
+		if (role_off(r, 5))
+			role_return(r);
+		break;
 	case LS_WORD_LOST:
 		if (r->peer_lost || r->ended)
 			break;
@@ -203,7 +209,7 @@ void role_on_peer(struct ls_role *r, const struct ls_role_msg *msg)
 		break;
 	case LS_MSG_WORD_QUERY:
 		r->answer_due = true;
-		if (msg->settle && !source && role_may_unwind(r)) {
+		if (msg->settle && !source && role_may_unwind(r) && !role_off(r, 5)) {
 			ls_fail(&err, LS_E_PEER_ABORTED, 0, "the source asked to settle what was undecided");
 			role_fail(r, &err);
 		}
@@ -241,7 +247,7 @@ void role_on_peer_up(struct ls_role *r, const char *ledger_id)
 	r->dialling = false;
 	r->peer_seen = true;
 	r->peer_by = LS_NO_DEADLINE;
-	if (source && strcmp(ledger_id, r->p.peer_ledger_id) != 0) {
+	if (source && strcmp(ledger_id, r->p.peer_ledger_id) != 0 && !role_off(r, 9)) {
 		struct ls_error err;
 		ls_fail(&err, LS_E_LEDGER_LOST, 0, "the destination's ledger is not the one that was prepared");
 		if (r->word == LS_WORD_CONSENTED && !r->unwinding && !r->ended) {
@@ -289,6 +295,8 @@ void role_on_peer_lost(struct ls_role *r, const struct ls_error *error)
 	if (r->p.side == LS_SIDE_SOURCE && !r->ended && !r->unwinding && !r->peer_started &&
 	    (r->word == LS_WORD_CONSENTED || r->persisting == LS_WORD_CONSENTED)) {
 		r->retry_at = r->now + r->p.retry_ns;
+		if (role_off(r, 3))
+			role_return(r);
 		return;
 	}
 	if (fence_open(r))

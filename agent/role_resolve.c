@@ -150,7 +150,7 @@ void role_on_resolve(struct ls_role *r, enum ls_resolve action, bool claimed)
 // Both sides may run it. Nothing more is started, resumed or let go here.
 void role_conflict(struct ls_role *r, const char *what)
 {
-	if (r->conflict || r->mute)
+	if (r->conflict || r->mute || role_off(r, 8))
 		return;
 	r->conflict = true;
 	r->retry_at = LS_NO_DEADLINE;

@@ -4,7 +4,7 @@
 //   source       ACTIVE -> RETURNING        RETURNING: the way back       CONSENTED: asks the destination
 //                RELEASED: lets go          RETURNED: it runs here, left alone
 //   destination  UNDECIDED -> ABORTED       ABORTED: resets, closes       STARTED: it runs here, tells the source
-//                COMMITTED: all devices here? asks the source, goes on with the start; else LOST
+//                COMMITTED: asks the source, goes on with the start; if its loaded devices are gone: LOST
 #include "agent/role_int.h"
 
 #include <errno.h>
@@ -106,8 +106,9 @@ void role_on_restart(struct ls_role *r, enum ls_word word, const struct ls_role_
 		break;
 	case LS_WORD_COMMITTED:
 		forward(r, LS_STEP_DECIDE, false);
-		r->ask_first = r->partly = true;
-		if ((found->held & r->all) != r->all)
+		r->ask_first = !role_off(r, 6);
+		r->partly = true;
+		if ((found->held & r->all) != r->all && (found->rebooted || found->vmm_none))
 			role_persist(r, LS_WORD_LOST);
 		break;
 	default:
@@ -126,10 +127,11 @@ static bool any_missing(const struct ls_role *r)
 	return false;
 }
 
-// A source's devices live on in its VMM, a destination's only where they were kept.
+// The devices live on in their VMM. What is to be given up at the destination is not asked for.
 static void take_the_rest(struct ls_role *r)
 {
-	if (r->p.side != LS_SIDE_SOURCE || !any_missing(r) || r->lend_asked || r->vmm_lost)
+	if ((r->p.side == LS_SIDE_DEST && r->word != LS_WORD_COMMITTED) || r->persisting == LS_WORD_LOST ||
+	    !any_missing(r) || r->lend_asked || r->vmm_lost)
 		return;
 	if (!r->found.vmm_lends) {
 		r->lend_asked = true;
@@ -138,6 +140,30 @@ static void take_the_rest(struct ls_role *r)
 		r->lend_asked = true;
 		role_vmm(r, LS_VMM_LEND);
 	}
+}
+
+static bool hold(struct ls_role *r, enum hold hold, const struct ls_error *err)
+{
+	struct ls_error late = *err;
+
+	r->hold = hold;
+	r->held_in = r->phase;
+	r->late = late;
+	role_emit_error(r, &r->late);
+	role_end(r, LS_END_OPERATOR, &r->late);
+	return false;
+}
+
+// With CONSENTED the destination's word comes first; then nothing is left to wait for but the kernel.
+static void hold_if_stuck(struct ls_role *r)
+{
+	if (r->persisting || (r->word == LS_WORD_CONSENTED && !r->peer_started))
+		return;
+	for (unsigned i = 0; i < r->p.schedule.n_devices; i++)
+		if (r->dev[i].busy && r->dev[i].told_stuck) {
+			hold(r, HOLD_ADOPT, &r->dev[i].error);
+			return;
+		}
 }
 
 bool role_take_up(struct ls_role *r)
@@ -152,8 +178,10 @@ bool role_take_up(struct ls_role *r)
 		d->tried = true;
 		role_submit(r, i, LS_JOB_ADOPT, false);
 	}
-	if (!role_idle(r) || (r->vmm_away && !r->vmm_absent))
+	if (!role_idle(r) || (r->vmm_away && !r->vmm_absent)) {
+		hold_if_stuck(r);
 		return false;
+	}
 	r->adopting = false;
 	if (r->vmm_absent && (r->word == LS_WORD_RELEASED || r->word == LS_WORD_ABORTED))
 		r->vmm_lost = true; // it was told, or there is nobody to tell
@@ -176,11 +204,12 @@ void role_on_adopted(struct ls_role *r, unsigned device, const struct ls_job_res
 		role_revive(r, r->held_in);
 }
 
-void role_on_vmm_up(struct ls_role *r)
+void role_on_vmm_up(struct ls_role *r, bool runs)
 {
 	if (!r->restarted || !r->vmm_away)
 		return; // in one life, one that comes again is another
-	r->vmm_away = r->vmm_absent = false;
+	r->vmm_away = r->vmm_absent = r->judged = false;
+	r->found.vmm_runs = runs;
 	r->vmm_by = LS_NO_DEADLINE;
 	if (r->hold == HOLD_VMM && r->ended == LS_END_OPERATOR)
 		role_revive(r, r->held_in);
@@ -194,18 +223,6 @@ void role_on_vmm_late(struct ls_role *r)
 	r->vmm_absent = r->vmm_away;
 }
 
-static bool hold(struct ls_role *r, enum hold hold, const struct ls_error *err)
-{
-	struct ls_error late = *err;
-
-	r->hold = hold;
-	r->held_in = r->phase;
-	r->late = late;
-	role_emit_error(r, &r->late);
-	role_end(r, LS_END_OPERATOR, &r->late);
-	return false;
-}
-
 // Rule 6: a start goes on only from where a start can have come to. And where a device ended in ERROR on the way
 // back, its state is not given up without an operator.
 static bool walkable(const struct ls_role *r, int state)
@@ -215,16 +232,36 @@ static bool walkable(const struct ls_role *r, int state)
 	return state == LS_STATE_STOP || state == LS_STATE_RUNNING_P2P || state == LS_STATE_RUNNING;
 }
 
+// Rule 6: the loaded devices are gone. Not where a VMM says that it runs the VM; and devices that it lends anew and
+// that all run are those of a VMM that was started anew, or cannot be told from them. One that cannot be had proves
+// nothing.
+static bool lost(const struct ls_role *r)
+{
+	unsigned here = 0, running = 0;
+
+	if (r->p.side != LS_SIDE_DEST || r->found.vmm_runs)
+		return false;
+	for (unsigned i = 0; i < r->p.schedule.n_devices; i++) {
+		here += r->dev[i].here;
+		running += r->dev[i].state == LS_STATE_RUNNING;
+	}
+	return here == r->p.schedule.n_devices && r->lend_asked && running == here;
+}
+
 bool role_may_walk(struct ls_role *r)
 {
 	struct ls_error err;
 
-	if (!r->restarted || r->word == LS_WORD_ABORTED || r->word == LS_WORD_RELEASED || r->vmm_lost)
+	if (!r->restarted || r->judged || r->word == LS_WORD_ABORTED || r->word == LS_WORD_RELEASED || r->vmm_lost)
 		return true;
 	if (r->vmm_absent) {
 		ls_fail(&err, LS_E_VMM_ABSENT, 0, "the VMM of %s has not connected again: its devices are held as they are",
 			r->p.vm);
 		return hold(r, HOLD_VMM, &err);
+	}
+	if (lost(r)) {
+		role_persist(r, LS_WORD_LOST);
+		return false;
 	}
 	for (unsigned i = 0; i < r->p.schedule.n_devices; i++) {
 		struct role_device *d = &r->dev[i];
@@ -236,5 +273,6 @@ bool role_may_walk(struct ls_role *r)
 		ls_error_at(&err, ls_role_device_name(r, i), NULL);
 		return hold(r, HOLD_NONE, d->error.reason ? &d->error : &err);
 	}
+	r->judged = true;
 	return true;
 }

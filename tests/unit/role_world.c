@@ -11,7 +11,7 @@
 #define MS 1000000ull
 
 enum { S, D };
-enum what { WHAT_PERSIST, WHAT_JOB, WHAT_VMM, WHAT_DIAL, WHAT_MSG };
+enum what { WHAT_PERSIST, WHAT_JOB, WHAT_VMM, WHAT_DIAL, WHAT_MSG, WHAT_HELLO };
 
 struct pending {
 	enum what what;
@@ -31,6 +31,9 @@ struct side {
 	enum ls_word disk;
 	bool silent;       // a failed sync: nothing may be said or started
 	bool vmm_alive, runs, paused;
+	bool vmm_away;     // alive, not connected
+	bool done;
+	uint32_t open;     // devices whose fd the agent has
 	int state[LS_MAX_DEVICES];
 	bool broken[LS_MAX_DEVICES]; // the device's stream
 	bool sent[LS_MAX_DEVICES];
@@ -49,10 +52,11 @@ struct world {
 	unsigned connection; // the live control connection; 0: none
 	unsigned next_connection;
 	unsigned random;
-	bool closing;
+	bool closing, struck[2];
 	bool wrong_image; // a destination device holds something else than was sent
 };
 
+static struct ls_role *make_role(struct world *w, int k);
 static void feed(struct world *w, int side, struct ls_role_event event);
 static void cut(struct world *w);
 
@@ -130,7 +134,7 @@ static void act(struct world *w, int k, const struct ls_role_action *a)
 				w->pending[i].interrupted = true;
 		break;
 	case LS_ACT_VMM:
-		if (!me->vmm_alive)
+		if (!me->vmm_alive || me->vmm_away)
 			violate(w, "talks to a dead VMM");
 		put(w, WHAT_VMM, k)->op = a->op;
 		break;
@@ -155,9 +159,14 @@ static void act(struct world *w, int k, const struct ls_role_action *a)
 			violate(w, "Abort before its word");
 		break;
 	case LS_ACT_END:
-		if (me->ended)
+		if (me->ended && me->ended != LS_END_OPERATOR && a->how != LS_END_OPERATOR)
 			violate(w, "ended twice");
 		me->ended = a->how;
+		break;
+	case LS_ACT_DONE:
+		if (me->done)
+			violate(w, "done twice");
+		me->done = true;
 		break;
 	default:
 		break;
@@ -250,6 +259,12 @@ static void complete_job(struct world *w, struct pending p, bool fail, bool appl
 		case LS_JOB_RESET:
 			me->state[p.device] = LS_STATE_RUNNING;
 			break;
+		case LS_JOB_ADOPT:
+			me->open |= 1u << p.device;
+			break;
+		case LS_JOB_CLOSE:
+			me->open &= ~(1u << p.device);
+			break;
 		case LS_JOB_ACCEPT:
 			w->side[D].sent[p.device] = true;
 			break;
@@ -339,6 +354,10 @@ static void complete(struct world *w, struct pending p, bool fail, bool applied,
 			p.msg.kind = LS_MSG_ABORT;
 		feed(w, p.side, (struct ls_role_event){ .kind = LS_EV_PEER, .msg = &p.msg });
 		break;
+	case WHAT_HELLO:
+		me->vmm_away = false;
+		feed(w, p.side, (struct ls_role_event){ .kind = LS_EV_VMM_UP, .vmm_runs = me->runs });
+		break;
 	}
 	// A source's CONNECT shows at the destination as a stream to accept.
 	for (unsigned i = 0; i < w->plan->n && !w->side[D].broken[i]; i++) {
@@ -348,6 +367,60 @@ static void complete(struct world *w, struct pending p, bool fail, bool applied,
 			feed(w, D, (struct ls_role_event){ .kind = LS_EV_STREAM, .device = i });
 		}
 	}
+}
+
+// What was under way when the agent died, and came to its end without it.
+static void land(struct world *w, const struct pending *p)
+{
+	struct side *me = &w->side[p->side];
+
+	if (p->what == WHAT_PERSIST && !lied(w, p->word))
+		me->disk = p->word;
+	if (p->what == WHAT_JOB && p->job == LS_JOB_ARC)
+		me->state[p->device] = p->target;
+	if (p->what == WHAT_JOB && p->job == LS_JOB_RESET)
+		me->state[p->device] = LS_STATE_RUNNING;
+	if (p->what == WHAT_JOB && p->job == LS_JOB_LOAD && eligible(w, p) && !me->broken[p->device])
+		me->state[p->device] = LS_STATE_STOP;
+	if (p->what == WHAT_VMM && p->op == LS_VMM_PAUSE) {
+		me->runs = false;
+		me->paused = true;
+	}
+	if (p->what == WHAT_VMM && p->op == LS_VMM_RESUME)
+		me->runs = true;
+}
+
+static void crash(struct world *w, int k, bool kept, bool applied)
+{
+	struct side *me = &w->side[k];
+	bool linked = w->connection != 0;
+	unsigned keep = 0;
+
+	for (unsigned i = 0; applied && i < w->n_pending; i++)
+		if (w->pending[i].side == k && !w->pending[i].stuck)
+			land(w, &w->pending[i]);
+	for (unsigned i = 0; i < w->n_pending; i++) {
+		struct pending *p = &w->pending[i];
+		if (p->what != WHAT_MSG && p->side != k)
+			w->pending[keep++] = *p;
+	}
+	w->n_pending = keep;
+	for (unsigned i = 0; i < w->plan->n; i++)
+		w->side[S].broken[i] = w->side[D].broken[i] = true;
+	w->connection = 0;
+	ls_role_free(me->role);
+	me->role = make_role(w, k);
+	me->ended = LS_END_NONE;
+	me->silent = false;
+	me->vmm_away = me->vmm_alive;
+	if (!kept)
+		me->open = 0;
+	if (linked)
+		feed(w, !k, (struct ls_role_event){ .kind = LS_EV_PEER_LOST });
+	if (me->vmm_alive)
+		put(w, WHAT_HELLO, k);
+	feed(w, k, (struct ls_role_event){ .kind = LS_EV_RESTART, .word = me->disk,
+					   .restart = { .done = me->done, .vmm_lends = true, .held = me->open } });
 }
 
 static void strike(struct world *w, enum fault fault)
@@ -373,9 +446,21 @@ static void strike(struct world *w, enum fault fault)
 			break;
 		w->side[k].vmm_alive = w->side[k].runs = false;
 		for (unsigned i = 0; i < w->n_pending; i++)
-			if (w->pending[i].what == WHAT_VMM && w->pending[i].side == k)
+			if ((w->pending[i].what == WHAT_VMM || w->pending[i].what == WHAT_HELLO) &&
+			    w->pending[i].side == k)
 				w->pending[i--] = w->pending[--w->n_pending];
-		feed(w, k, (struct ls_role_event){ .kind = LS_EV_VMM_LOST });
+		if (!w->side[k].vmm_away)
+			feed(w, k, (struct ls_role_event){ .kind = LS_EV_VMM_LOST });
+		break;
+	case FAULT_CRASH_SOURCE:
+	case FAULT_CRASH_SOURCE_APPLIED:
+	case FAULT_BARE_SOURCE:
+		crash(w, S, fault != FAULT_BARE_SOURCE, fault == FAULT_CRASH_SOURCE_APPLIED);
+		break;
+	case FAULT_CRASH_DEST:
+	case FAULT_CRASH_DEST_APPLIED:
+	case FAULT_BARE_DEST:
+		crash(w, D, fault != FAULT_BARE_DEST, fault == FAULT_CRASH_DEST_APPLIED);
 		break;
 	case FAULT_LATE:
 		w->now += 100000 * MS;
@@ -411,8 +496,10 @@ static bool step(struct world *w)
 	enum fault now[2] = { w->n_completed == plan->at ? plan->fault : FAULT_NONE,
 			      w->n_completed == plan->second_at ? plan->second : FAULT_NONE };
 	for (int i = 0; i < 2; i++)
-		if (now[i] >= FAULT_CUT && now[i] <= FAULT_LATE)
+		if (((now[i] >= FAULT_CUT && now[i] <= FAULT_LATE) || now[i] >= FAULT_CRASH_SOURCE) && !w->struck[i]) {
+			w->struck[i] = true; // while time passes no completion is counted
 			strike(w, now[i]);
+		}
 	int i = choose(w);
 	if (i < 0) {
 		uint64_t at = LS_NO_DEADLINE;
@@ -455,6 +542,7 @@ static struct ls_role *make_role(struct world *w, int k)
 		.side = k == S ? LS_SIDE_SOURCE : LS_SIDE_DEST,
 		.migration = "m", .vm = "vm", .schedule = w->schedule,
 		.deadline_ns = 50000 * MS, .stuck_ns = 200000 * MS, .retry_ns = 500 * MS, .peer_ns = 60000 * MS,
+		.vmm_ns = 30000 * MS, .rule_off = w->plan->rule_off,
 	};
 	snprintf(p.host, sizeof(p.host), "%s", k == S ? "hs" : "hd");
 	snprintf(p.peer_host, sizeof(p.peer_host), "%s", k == S ? "hd" : "hs");
@@ -494,6 +582,7 @@ void run_world(const struct plan *plan, struct outcome *ret)
 			w->side[k].state[i] = LS_STATE_RUNNING;
 		w->side[k].role = make_role(w, k);
 		w->side[k].vmm_alive = true;
+		w->side[k].open = (1u << plan->n) - 1;
 		w->side[k].disk = k == S ? LS_WORD_ACTIVE : LS_WORD_UNDECIDED;
 	}
 	w->side[S].runs = true;
@@ -508,6 +597,7 @@ void run_world(const struct plan *plan, struct outcome *ret)
 	ret->dest = w->side[D].ended;
 	ret->source_runs = w->side[S].runs;
 	ret->dest_runs = w->side[D].runs;
+	ret->conflict = ls_role_conflict(w->side[S].role) || ls_role_conflict(w->side[D].role);
 	ret->source_word = w->side[S].disk;
 	ret->dest_word = w->side[D].disk;
 	if (!ret->violation[0] && ret->source_runs == ret->dest_runs && ret->source != LS_END_OPERATOR &&

@@ -20,6 +20,12 @@ enum fault {
 	FAULT_LATE,          // the blackout's deadline passes
 	FAULT_BENT,          // a load ends with another digest
 	FAULT_STUCK,         // the job never returns
+	FAULT_CRASH_SOURCE,  // the agent is killed and starts again, its device fds kept
+	FAULT_CRASH_DEST,
+	FAULT_CRASH_SOURCE_APPLIED, // as above, but what was under way has reached disk, device and VMM
+	FAULT_CRASH_DEST_APPLIED,
+	FAULT_BARE_SOURCE,   // killed, no fd is kept
+	FAULT_BARE_DEST,
 	FAULT_COUNT
 };
 
@@ -40,6 +46,7 @@ struct plan {
 	enum fault fault, second;
 	unsigned at, second_at;        // before or at which completion
 	enum lie lie;
+	unsigned rule_off;             // in the real code
 };
 
 struct outcome {
@@ -48,6 +55,7 @@ struct outcome {
 	enum ls_end source, dest;
 	bool source_runs, dest_runs;
 	enum ls_word source_word, dest_word; // on the disks
+	bool conflict;                 // one side says so
 	char violation[300];           // empty: every rule was kept
 };
 

@@ -12,6 +12,7 @@
 static const char *const fault_names[FAULT_COUNT] = {
 	"none", "fail", "fail-applied", "cut", "cancel-source", "cancel-dest",
 	"settle", "vmm-source", "vmm-dest", "late", "bent", "stuck",
+	"crash-source", "crash-dest", "crash-source-applied", "crash-dest-applied", "bare-source", "bare-dest",
 };
 
 static const struct plan mixes[] = {
