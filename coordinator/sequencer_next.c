@@ -157,7 +157,8 @@ static int next_source(struct ls_seq *q, struct ls_seq_action *a)
 	if (ls_seq_through(s) || s->gone)
 		return -1;
 	if (ls_seq_abandoned(q)) {
-		if (!ls_seq_never_held(s) && !ls_seq_source_returns(q) && !s->unwind_refused && !s->ended)
+		// Its word first, where that is in doubt: a ledger that was set back refuses the unwind for ever.
+		if (!s->ask && !ls_seq_never_held(s) && !ls_seq_source_returns(q) && !s->unwind_refused && !s->ended)
 			return LS_SEQ_UNWIND;
 	} else if (d->prepared && !s->prepared) {
 		return LS_SEQ_PREPARE;
