@@ -141,6 +141,23 @@ void ls_seq_fold_error(struct ls_seq *q, enum ls_seq_side side, const Lockstep__
 	*first = copy;
 }
 
+// As ls_step_target() has it: on the source's way forward a device in its pre-copy session stays in it.
+static uint32_t reached(const struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__StepTime *t,
+			const Lockstep__V1__DeviceProgress *d)
+{
+	const Lockstep__V1__Schedule *s = q->view->schedule;
+	uint32_t target = t->step->target;
+
+	if (side != LS_SEQ_SOURCE || t->unwind)
+		return target;
+	for (size_t i = 0; s && i < s->n_device && i < q->view->n_device; i++)
+		if (q->view->device[i] == d && s->device[i]->precopy)
+			return target == LS_STATE_RUNNING_P2P ? LS_STATE_PRE_COPY_P2P
+			       : target == LS_STATE_STOP      ? LS_STATE_STOP_COPY
+							      : target;
+	return target;
+}
+
 void ls_seq_fold_step(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__StepTime *t)
 {
 	Lockstep__V1__Migration *v = q->view;
@@ -157,7 +174,7 @@ void ls_seq_fold_step(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V
 	    !t->errno_value && t->step->gate > 0 && t->step->gate < (int)LS_GATE_COUNT)
 		q->released |= ls_seq_gate_bit(t->step->gate);
 	if (d && t->step && t->step->kind == LOCKSTEP__V1__STEP_KIND__STEP_ARC && t->end_ns && !t->errno_value)
-		*(side == LS_SEQ_SOURCE ? &d->source_state : &d->destination_state) = t->step->target;
+		*(side == LS_SEQ_SOURCE ? &d->source_state : &d->destination_state) = reached(q, side, t, d);
 	for (size_t i = 0; i < v->n_step; i++) {
 		Lockstep__V1__StepTime *o = v->step[i];
 
