@@ -125,6 +125,7 @@ class GuestHost(Host):
         self.address, self.shell = address, Shell(shell)
         self.listen = f"127.0.0.1:{agent_port}"  # as the coordinator sees it
         self.stream = self.stream_as_told = f"{address}:{STREAM_PORT}"
+        self.way = None  # how its VMM opens devices: cdev, group, or as the kernel has it
 
     def path(self, name):
         return f"/run/{name}"
@@ -157,7 +158,7 @@ class GuestHost(Host):
             return self.shell.run(f"until echo {self.slots[self.devices.index(device)]} >{slot}; do :; done 2>/dev/null")
         files = {"latency": ("arc_latency", words[1:4]), "fail": ("fail_arc", words[1:4]),
                  "fail-error": ("fail_arc", words[1:4] + ["error"]), "rate": (None, words[1:]),
-                 "save-rate": ("save_rate", words[1:]), "load-rate": ("load_rate", words[1:])}
+                 "quirks": ("quirks", words[1:]), "save-rate": ("save_rate", words[1:]), "load-rate": ("load_rate", words[1:])}
         file, text = files[words[0]]
         path = f"/sys/kernel/debug/lockstep_vdev/{self.uuid(device)}/{file}" if file else f"{self.sysfs(device)}/lockstep/rate"
         text = [str(getattr(errno, word, word)) for word in text]
@@ -184,6 +185,8 @@ class GuestHost(Host):
                 "--stall-ms", "10000", "--ram", "16", "--no-stdin"]
         for name in self.devices:
             argv += ["--device", f"{name}={self.sysfs(name)}"]
+        if self.way:
+            argv += ["--vfio", self.way]
         if incoming:
             argv += ["--incoming", "--ram-listen", f"{self.address}:{RAM_PORT}"]
         if peer:
@@ -215,6 +218,10 @@ class Guests:
         if not self.ports:
             _, err = self.popen.communicate()
             raise RuntimeError(f"the emulated hosts do not start:\n{err}")
+
+    def has(self, file):
+        """Does the first host's kernel have this file?"""
+        return Shell(self.ports[0]).run(f"[ -e {file} ] && echo yes", check=False).strip() == "yes"
 
     def tell(self, command):
         """cut a | heal a | kill a"""

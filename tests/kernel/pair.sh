@@ -13,8 +13,14 @@ version=$1 build=$(realpath "$2")
 
 module=$("$here/build_module.sh" "$version" | tail -n1)
 initrd=$guest_dir/initrd
+# Another driver that speaks migration v2, where the kernel brings it; loaded by the test that wants it.
+more=()
+for sample in "$("$here/fetch.sh" "$version" | sed -n 1p)"/root/lib/modules/*/kernel/samples/vfio-mdev/mtty.ko; do
+  [ ! -e "$sample" ] || more+=("/lib/mtty.ko=$sample")
+done
 "$here/mkinitrd.sh" "$initrd" "$version" "$module" "/bin/host-shell=$here/shell" \
-  "/bin/lockstep-agent=$build/agent/lockstep-agent" "/bin/lockstep-testvmm=$build/tests/vmm/lockstep-testvmm"
+  "/bin/lockstep-agent=$build/agent/lockstep-agent" "/bin/lockstep-testvmm=$build/tests/vmm/lockstep-testvmm" \
+  "/bin/vfio_poke=$build/tests/kernel/vfio_poke" "${more[@]}"
 
 for host in a b; do
   [ "$host" = a ] && address=10.77.0.1/24 || address=10.77.0.2/24

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// vfio_poke PATH read REGION OFFSET LENGTH | PATH write REGION OFFSET HEX | PATH open | PATH dup
+// A hand on any VFIO device, opened as the agent opens it. Bytes go one by one, as to a serial port. `open` says how, or who
+// keeps it from being opened; `dup` leaves a dup of its fds with a process that has nothing to do with it.
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "agent/compat_vfio.h"
+#include "agent/vfio.h"
+
+static int open_device(const char *path, struct ls_vfio_opening *o)
+{
+	struct ls_error err = {0};
+	char text[512];
+	int r = ls_vfio_open_cdev(path, o, &err);
+	if (r > 0)
+		r = ls_vfio_open_group(path, o, &err);
+	if (r < 0)
+		printf("%s\n", ls_error_text(&err, text, sizeof(text)));
+	return r;
+}
+
+// What a careless process forgets to set on exec.
+static void keep_on_exec(int fd)
+{
+	if (fd >= 0)
+		fcntl(fd, F_SETFD, 0);
+}
+
+static int poke(const struct ls_vfio_opening *o, char **word)
+{
+	struct vfio_region_info info = {.argsz = sizeof(info), .index = (unsigned)atoi(word[1])};
+	if (ioctl(o->device, VFIO_DEVICE_GET_REGION_INFO, &info) < 0)
+		return 1;
+	off_t at = (off_t)info.offset + atoi(word[2]);
+	unsigned char byte;
+	if (strcmp(word[0], "read") == 0) {
+		for (int n = atoi(word[3]); n > 0; n--) {
+			if (pread(o->device, &byte, 1, at) != 1)
+				return 1;
+			printf("%02x", byte);
+		}
+		printf("\n");
+		return 0;
+	}
+	for (const char *p = word[3]; p[0] && p[1]; p += 2) {
+		char two[3] = {p[0], p[1], 0};
+		byte = (unsigned char)strtoul(two, NULL, 16);
+		if (pwrite(o->device, &byte, 1, at) != 1)
+			return 1;
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct ls_vfio_opening o;
+	if (argc != 3 && argc != 6) {
+		fprintf(stderr, "usage: vfio_poke PATH read REGION OFFSET LENGTH | write REGION OFFSET HEX | open | dup\n");
+		return 2;
+	}
+	if (open_device(argv[1], &o) < 0)
+		return 1;
+	printf("%s", argc == 3 ? (o.iommufd >= 0 ? "open by its own file\n" : "open by its group\n") : "");
+	fflush(stdout);
+	if (argc == 3 && strcmp(argv[2], "dup") == 0) {
+		keep_on_exec(o.device);
+		keep_on_exec(o.group);
+		keep_on_exec(o.iommufd);
+	}
+	if (argc == 3 && strcmp(argv[2], "dup") == 0 && fork() == 0)
+		execl("/bin/sleep", "sleep", "1000", NULL);
+	int status = argc == 6 ? poke(&o, argv + 2) : 0;
+	ls_vfio_opening_close(&o);
+	return status;
+}
