@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// lockstepd --config FILE [--check] [--log LEVEL]
+// lockstepd --config FILE [--check] [--log LEVEL], lockstepd backup COPY --config FILE
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -10,6 +10,7 @@
 
 #include "common/fault.h"
 #include "common/log.h"
+#include "common/notify.h"
 #include "coordinator/config.h"
 #include "coordinator/service.h"
 
@@ -22,10 +23,13 @@ struct world {
 	struct ls_service *service;
 	struct ls_rpc_server *server;
 	uv_signal_t signal[2];
+	uv_timer_t watchdog;
 };
 
 static const char usage[] = "usage: lockstepd --config FILE [--check] [--log error|warn|info|debug]\n"
+			    "       lockstepd backup COPY --config FILE\n"
 			    "\n"
+			    "  backup COPY     copy the store into a new file, also while lockstepd runs\n"
 			    "  --config FILE   what to read; see the folder coordinator/ of the source for an example\n"
 			    "  --check         read the configuration, say whether it is good, and leave\n"
 			    "  --log LEVEL     default: info\n"
@@ -59,9 +63,16 @@ static void on_signal(uv_signal_t *signal, int number)
 	struct world *w = signal->data;
 
 	ls_log(LS_LOG_INFO, "coordinator.stopping", "signal=%d", number);
+	ls_notify("STOPPING=1\nSTATUS=the agents go on with what is open");
 	stop(w);
+	uv_close((uv_handle_t *)&w->watchdog, NULL);
 	for (int i = 0; i < 2; i++)
 		uv_close((uv_handle_t *)&w->signal[i], NULL);
+}
+
+static void on_watchdog(uv_timer_t *timer)
+{
+	ls_notify("WATCHDOG=1");
 }
 
 static int build(struct world *w, struct ls_error *err)
@@ -113,11 +124,28 @@ static int run(struct world *w)
 		}
 		ls_fault(coordinator_restart_ready);
 		ls_migrations_go_on(w->migrations);
+		uv_timer_init(&w->loop, &w->watchdog);
+		if (ls_notify_watchdog_ms())
+			uv_timer_start(&w->watchdog, on_watchdog, 0, ls_notify_watchdog_ms());
+		ls_notify("READY=1\nSTATUS=serves on %s", ls_rpc_server_address(w->server, 0));
 		ls_log(LS_LOG_INFO, "coordinator.ready", "listen=%s", ls_rpc_server_address(w->server, 0));
 	}
 	uv_run(&w->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&w->loop);
 	return r < 0 ? 1 : 0;
+}
+
+static int back_up(const struct ls_coord_config *config, const char *to)
+{
+	struct ls_error err;
+	char text[512];
+
+	if (ls_store_backup(config->store, to, &err) < 0) {
+		fprintf(stderr, "lockstepd: backup: %s\n", ls_error_text(&err, text, sizeof(text)));
+		return 1;
+	}
+	printf("%s: a good copy of %s\n", to, config->store);
+	return 0;
 }
 
 int main(int argc, char **argv)
@@ -127,7 +155,7 @@ int main(int argc, char **argv)
 		{"log", required_argument, NULL, 'l'},	  {"version", no_argument, NULL, 'v'},
 		{"help", no_argument, NULL, 'h'},	  {"faults", no_argument, NULL, 'f'},	  {0}};
 	enum ls_log_level level = LS_LOG_INFO;
-	const char *path = NULL;
+	const char *path = NULL, *copy = NULL;
 	struct world w = {0};
 	struct ls_error err;
 	char text[512];
@@ -162,7 +190,11 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	if (!path || optind != argc) {
+	if (optind + 2 == argc && strcmp(argv[optind], "backup") == 0) {
+		copy = argv[optind + 1];
+		optind += 2;
+	}
+	if (!path || optind != argc || (copy && check)) {
 		fputs(usage, stderr);
 		return 2;
 	}
@@ -178,6 +210,8 @@ int main(int argc, char **argv)
 	}
 	if (check)
 		printf("%s: good, %u host%s\n", path, w.config->n_hosts, w.config->n_hosts == 1 ? "" : "s");
+	else if (copy)
+		r = back_up(w.config, copy);
 	else
 		r = run(&w);
 	free(w.config);

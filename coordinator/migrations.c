@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "common/notify.h"
 #include "coordinator/message.h"
 #include "coordinator/migrations_internal.h"
 #include "proto/wire/pb.h"
@@ -104,7 +105,7 @@ void ls_migration_unlink(struct ls_migration *m)
 	*(m->older ? &m->older->newer : &ms->oldest) = m->newer;
 }
 
-static struct ls_migration *add(struct ls_migrations *ms, struct ls_seq *seq)
+struct ls_migration *ls_migration_add(struct ls_migrations *ms, struct ls_seq *seq)
 {
 	struct ls_migration *m = ls_msg_alloc(sizeof(*m));
 
@@ -250,7 +251,7 @@ int ls_migrations_start(struct ls_migrations *ms, const Lockstep__V1__MigrationS
 	if (ms->open >= OPEN_MAX_MIGRATIONS)
 		return ls_fail(err, LS_E_LIMIT, EBUSY, "%u migrations are open: wait for some to end", ms->open);
 	ms->open++;
-	*ret = add(ms, ls_seq_new(spec, actor, ls_migrations_now()));
+	*ret = ls_migration_add(ms, ls_seq_new(spec, actor, ls_migrations_now()));
 	ls_log(LS_LOG_INFO, "migration.started", "migration=%s vm=%s source=%s destination=%s", spec->id, spec->vm,
 	       spec->source, spec->destination);
 	ls_migration_drive(*ret);
@@ -273,7 +274,39 @@ int ls_migration_release(struct ls_migration *m, enum ls_gate gate, const char *
 	return r;
 }
 
+int ls_migration_resolve(struct ls_migration *m, Lockstep__V1__ResolveAction action,
+			 const Lockstep__V1__FenceClaim *claim, const char *actor, struct ls_error *err)
+{
+	int r = ls_seq_resolve(m->seq, action, claim, actor, ls_migrations_now(), err);
+
+	if (r == 0)
+		ls_log(LS_LOG_WARN, "migration.resolve", "migration=%s action=%d actor=\"%s\"", ls_migration_spec(m)->id,
+		       (int)action, actor);
+	ls_migration_drive(m);
+	return r;
+}
+
 // ---- start and end ----
+
+static void on_store_failing(void *user, const struct ls_error *err)
+{
+	struct ls_migrations *ms = user;
+
+	if (ms->stopped)
+		return;
+	ms->store_failing = err;
+	if (err)
+		ls_log_error("store.failing", err, "open=%u: nothing begins, and what has no consent yet is asked back",
+			     ms->open);
+	else
+		ls_log(LS_LOG_INFO, "store.recovered", "open=%u", ms->open);
+	ls_notify(err ? "STATUS=the store cannot be written: %s" : "STATUS=serves%.0s", err ? err->message : "");
+	for (struct ls_migration *m = ms->newest, *older; m; m = older) {
+		older = m->older;
+		ls_seq_store_failing(m->seq, ms->store_failing, ls_migrations_now());
+		ls_migration_drive(m);
+	}
+}
 
 static int read_record(void *user, const char *id, const struct ls_blob *blob, bool last)
 {
@@ -288,7 +321,7 @@ static int read_record(void *user, const char *id, const struct ls_blob *blob, b
 		else
 			ms->open++;
 		ls_migrations_learn(ms, ms->reading);
-		add(ms, ms->reading)->stored = true;
+		ls_migration_add(ms, ms->reading)->stored = true;
 		ms->reading = NULL;
 		return 0;
 	}
@@ -324,6 +357,7 @@ int ls_migrations_new(uv_loop_t *loop, struct ls_agents *agents, struct ls_store
 		ls_migrations_free(ms);
 		return r;
 	}
+	ls_store_on_failing(store, on_store_failing, ms);
 	*ret = ms;
 	return 0;
 }
@@ -344,6 +378,7 @@ void ls_migrations_go_on(struct ls_migrations *ms)
 		ls_seq_go_on(m->seq, ls_migrations_now());
 		ls_migration_drive(m);
 	}
+	ls_migrations_contact(ms);
 }
 
 void ls_migrations_stop(struct ls_migrations *ms)
@@ -351,6 +386,7 @@ void ls_migrations_stop(struct ls_migrations *ms)
 	ms->stopped = true;
 	for (struct ls_migration *m = ms->newest; m; m = m->older)
 		uv_timer_stop(m->timer);
+	ls_migrations_contact_end(ms);
 }
 
 void ls_migrations_free(struct ls_migrations *ms)
@@ -365,5 +401,6 @@ void ls_migrations_free(struct ls_migrations *ms)
 	}
 	ls_seq_free(ms->reading);
 	ls_history_free(ms->history);
+	free(ms->contacts);
 	free(ms);
 }

@@ -31,6 +31,8 @@ int ls_migrations_start(struct ls_migrations *ms, const Lockstep__V1__MigrationS
 			struct ls_migration **ret, struct ls_error *err);
 int ls_migration_cancel(struct ls_migration *m, const char *actor, struct ls_error *err);
 int ls_migration_release(struct ls_migration *m, enum ls_gate gate, const char *actor, struct ls_error *err);
+int ls_migration_resolve(struct ls_migration *m, Lockstep__V1__ResolveAction action,
+			 const Lockstep__V1__FenceClaim *claim, const char *actor, struct ls_error *err);
 
 const struct ls_seq *ls_migration_seq(const struct ls_migration *m);
 // Is everything that was asked of it on the disk?

@@ -184,12 +184,25 @@ static void on_listed(void *user, const struct ls_agent_answer *a)
 	answered_find(c, a, NULL);
 }
 
+// Its word says whether the agent has it; only for one that has no plan here all the rest is wanted too.
+static void on_found(void *user, const struct ls_agent_answer *a)
+{
+	const Lockstep__V1__WordResponse *r = (const Lockstep__V1__WordResponse *)a->reply;
+	Lockstep__V1__ListAgentMigrationsRequest all = LOCKSTEP__V1__LIST_AGENT_MIGRATIONS_REQUEST__INIT;
+	struct agent_call *c = user;
+
+	if (!r || !r->known || ls_seq_plan(c->m->seq) || c->m->all->stopped)
+		return answered(c, a, r ? r->word : NULL, r ? r->ledger_id : NULL, r && r->known);
+	ls_host_call(ls_migration_host(c->m, c->action.side), "ListMigrations", &all.base, CALL_MS,
+		     &lockstep__v1__list_agent_migrations_response__descriptor, on_listed, c);
+}
+
 static void find(struct agent_call *c, struct ls_host *host)
 {
-	Lockstep__V1__ListAgentMigrationsRequest r = LOCKSTEP__V1__LIST_AGENT_MIGRATIONS_REQUEST__INIT;
+	Lockstep__V1__WordRequest r = LOCKSTEP__V1__WORD_REQUEST__INIT;
 
-	ls_host_call(host, "ListMigrations", &r.base, CALL_MS, &lockstep__v1__list_agent_migrations_response__descriptor,
-		     on_listed, c);
+	r.migration = ls_migration_spec(c->m)->id;
+	ls_host_call(host, "GetWord", &r.base, CALL_MS, &lockstep__v1__word_response__descriptor, on_found, c);
 }
 
 static void resolve(struct agent_call *c, struct ls_host *host, Lockstep__V1__Term *term)
@@ -292,6 +305,8 @@ void ls_migration_call_agent(struct ls_migration *m, const struct ls_seq_action 
 	struct ls_host *host = ls_migration_host(m, a->side);
 	struct agent_call *c;
 
+	if (!host)
+		return; // not in the configuration any more: it waits for a start that knows it
 	m->calls++;
 	if (a->kind == LS_SEQ_WATCH) {
 		ls_fault_of(coordinator_call_before, fault_name(a));

@@ -38,9 +38,16 @@ struct ls_migrations {
 	struct ls_seq *reading; // while the store is read
 	unsigned open, ended;
 	bool stopped;
+	bool store_failing;
+	struct contact *contacts; // one a host
+	unsigned n_contacts;
 };
 
 struct ls_seq_time ls_migrations_now(void);
+struct ls_migration *ls_migration_add(struct ls_migrations *ms, struct ls_seq *seq);
+// Asks every agent for open migrations that the store does not know, now and every 30 seconds (migrations_recover.c).
+void ls_migrations_contact(struct ls_migrations *ms);
+void ls_migrations_contact_end(struct ls_migrations *ms);
 const Lockstep__V1__MigrationSpec *ls_migration_spec(const struct ls_migration *m);
 void ls_migration_tell(struct ls_migration *m, const struct ls_error *lost);
 void ls_migration_unlink(struct ls_migration *m);

@@ -308,7 +308,7 @@ void ls_seq_answer(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_
 		break;
 	case LS_SEQ_FIND:
 		// An agent of an earlier release has no list to look in.
-		if (a->status != LS_RPC_OK && a->status != LS_RPC_UNIMPLEMENTED)
+		if (a->status != LS_RPC_OK && a->status != LS_RPC_UNIMPLEMENTED && a->status != LS_RPC_NOT_FOUND)
 			try_again(s, t);
 		else if (!ls_seq_found(q, side, a, t))
 			settled(s);

@@ -40,7 +40,7 @@ enum ls_seq_action_kind {
 	LS_SEQ_UNWIND,
 	LS_SEQ_SETTLE,
 	LS_SEQ_GET_WORD,
-	LS_SEQ_FIND,	// in its ListMigrations, also among those that have ended
+	LS_SEQ_FIND,	// does it have this migration, whether open or ended? Without a plan `prepare` is wanted too
 	LS_SEQ_RESOLVE, // `resolve`, with ls_seq_claim()
 	LS_SEQ_WATCH,	// stream of `side` from `after`; ls_seq_agent_event()*, ls_seq_watch_ended()
 	LS_SEQ_CHANGED, // ls_seq_view() has news for those who watch

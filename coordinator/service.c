@@ -24,6 +24,8 @@ static enum ls_rpc_status status_of(enum ls_reason reason)
 	case LS_E_BAD_STATE:
 	case LS_E_VM_BUSY:
 	case LS_E_NOT_FEASIBLE:
+	case LS_E_CONFLICT:
+	case LS_E_ARC_STUCK:
 		return LS_RPC_FAILED_PRECONDITION;
 	case LS_E_STALE_COORDINATOR:
 		return LS_RPC_ABORTED;
@@ -318,6 +320,7 @@ int ls_service_new(struct ls_rpc_server *server, struct ls_agents *agents, struc
 		{"/lockstep.v1.Lockstep/Watch", handle_watch, s},
 		{"/lockstep.v1.Lockstep/Cancel", handle_cancel, s},
 		{"/lockstep.v1.Lockstep/Release", handle_release, s},
+		{"/lockstep.v1.Lockstep/Resolve", ls_service_resolve, s},
 	};
 	int r;
 

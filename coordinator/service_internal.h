@@ -8,7 +8,7 @@ struct ls_service {
 	struct ls_agents *agents;
 	struct ls_migrations *migrations;
 	struct ls_store *store;
-	struct ls_rpc_method method[9];
+	struct ls_rpc_method method[10];
 };
 
 // Ends the call with the status that belongs to the reason, and the error as trailer.
@@ -21,11 +21,15 @@ void ls_service_find(struct ls_service *s, const char *id, ls_service_found_fn *
 
 // Answers `call` with the migration's view when it is durable (a cancel: when its outcome is known too).
 void ls_service_wait(struct ls_rpc_call *call, struct ls_migration *m, bool cancel);
+// Answers `call` when the operator's decision has been carried out or refused.
+void ls_service_wait_resolved(struct ls_rpc_call *call, struct ls_migration *m);
+void ls_service_reply_resolve(struct ls_rpc_call *call, const struct ls_seq *seq);
 // Streams the view until the migration has ended.
 void ls_service_watch(struct ls_rpc_call *call, struct ls_migration *m);
 
 void ls_service_list_hosts(struct ls_rpc_call *call, const void *request, size_t len, void *user);
 void ls_service_list_devices(struct ls_rpc_call *call, const void *request, size_t len, void *user);
+void ls_service_resolve(struct ls_rpc_call *call, const void *request, size_t len, void *user);
 void ls_service_list(struct ls_rpc_call *call, const void *request, size_t len, void *user);
 
 #endif

@@ -88,6 +88,43 @@ void ls_service_wait(struct ls_rpc_call *call, struct ls_migration *m, bool canc
 		ls_rpc_call_on_cancel(call, on_gone, w);
 }
 
+// ---- an operator's decision ----
+
+static bool answer_resolved(struct waiter *w)
+{
+	const struct ls_seq *q = ls_migration_seq(w->m);
+	const Lockstep__V1__ErrorDetail *refused = ls_seq_resolve_refused(q);
+	struct ls_error err;
+
+	if (ls_seq_resolving(q))
+		return false;
+	if (refused) {
+		ls_msg_error_read(refused, &err);
+		ls_service_fail(waiter_end(w), &err);
+	} else {
+		ls_service_reply_resolve(waiter_end(w), q);
+	}
+	return true;
+}
+
+static void on_resolving(struct ls_listener *l, struct ls_migration *m, const struct ls_error *lost)
+{
+	if (lost)
+		ls_service_fail(waiter_end((struct waiter *)l), lost);
+	else
+		answer_resolved((struct waiter *)l);
+}
+
+void ls_service_wait_resolved(struct ls_rpc_call *call, struct ls_migration *m)
+{
+	struct waiter *w = waiter_new(call, m);
+
+	w->listener.changed = on_resolving;
+	ls_migration_listen(m, &w->listener);
+	if (!answer_resolved(w))
+		ls_rpc_call_on_cancel(call, on_gone, w);
+}
+
 // ---- a stream ----
 
 // The next view that this watcher has not seen: every state once, of all else the newest. False: none.

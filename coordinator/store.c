@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/fault.h"
 #include "coordinator/message.h"
@@ -47,6 +48,12 @@ struct ls_store {
 	pthread_cond_t work;
 	struct queue in, out;
 	bool stop;
+	bool failing; // the newest commit did; with `failure`
+	struct ls_error failure;
+	bool told_failing; // the loop's
+	ls_store_failing_fn *on_failing;
+	void *on_failing_user;
+	int lock_fd;
 };
 
 static void put(struct queue *q, struct request *r)
@@ -81,8 +88,10 @@ static void request_free(struct request *r)
 int ls_store_open(const char *path, struct ls_store **ret, struct ls_error *err)
 {
 	struct ls_store *s = ls_msg_alloc(sizeof(*s));
-	int r = ls_sql_open(path, &s->db, err);
+	int r;
 
+	s->lock_fd = -1;
+	r = ls_sql_open(path, &s->db, &s->lock_fd, err);
 	s->in.tail = &s->in.head;
 	s->out.tail = &s->out.head;
 	pthread_mutex_init(&s->lock, NULL);
@@ -138,6 +147,14 @@ static void work_one(struct ls_store *s, struct request *r)
 static bool writes(const struct request *r)
 {
 	return r->kind == APPEND || r->kind == TERM;
+}
+
+static bool any_writes(struct request **batch, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (writes(batch[i]))
+			return true;
+	return false;
 }
 
 // One transaction for all; if it fails nothing of it happened.
@@ -221,6 +238,10 @@ static void *store_thread(void *user)
 		pthread_mutex_unlock(&s->lock);
 		r = commit_batch(s, batch, n, &err);
 		pthread_mutex_lock(&s->lock);
+		if (r < 0)
+			s->failure = err;
+		if (r < 0 || any_writes(batch, n))
+			s->failing = r < 0;
 		if (r == 0) {
 			for (unsigned i = 0; i < n; i++)
 				put(&s->out, batch[i]);
@@ -240,10 +261,29 @@ static void *store_thread(void *user)
 	return NULL;
 }
 
+static void tell_failing(struct ls_store *s)
+{
+	struct ls_error err;
+	bool failing;
+
+	pthread_mutex_lock(&s->lock);
+	failing = s->failing;
+	err = s->failure;
+	pthread_mutex_unlock(&s->lock);
+	if (failing == s->told_failing)
+		return;
+	s->told_failing = failing;
+	if (s->on_failing)
+		s->on_failing(s->on_failing_user, failing ? &err : NULL);
+}
+
 static void on_wake(uv_async_t *wake)
 {
 	struct ls_store *s = wake->data;
 
+	if (s)
+		tell_failing(s);
+	s = wake->data;
 	while (s) {
 		struct request *r;
 
@@ -278,6 +318,12 @@ int ls_store_start(struct ls_store *s, uv_loop_t *loop, struct ls_error *err)
 	return r ? ls_fail(err, LS_E_RESOURCE, r, "store: no thread") : 0;
 }
 
+void ls_store_on_failing(struct ls_store *s, ls_store_failing_fn *fn, void *user)
+{
+	s->on_failing = fn;
+	s->on_failing_user = user;
+}
+
 static void free_handle(uv_handle_t *h)
 {
 	free(h);
@@ -303,6 +349,8 @@ void ls_store_free(struct ls_store *s)
 	while ((r = take(&s->in)) || (r = take(&s->out)))
 		request_free(r);
 	sqlite3_close(s->db);
+	if (s->lock_fd >= 0)
+		close(s->lock_fd);
 	pthread_mutex_destroy(&s->lock);
 	pthread_cond_destroy(&s->work);
 	free(s);

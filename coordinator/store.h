@@ -3,8 +3,8 @@
 // loop runs; from ls_store_start() on a thread of its own does all work, and many appends share one
 // commit. Callbacks run on the loop. What is not in the store did not happen.
 //
-// A commit that fails (disk full) fails the first records of new migrations at once; all others wait, in
-// order, and are tried again every second.
+// A commit that fails (disk full, read-only, failed sync) fails the first records of new migrations at once; all others
+// wait, in order, and are tried again every second.
 #ifndef LS_COORDINATOR_STORE_H
 #define LS_COORDINATOR_STORE_H
 
@@ -39,7 +39,15 @@ int ls_store_set_term(struct ls_store *s, uint64_t number, struct ls_error *err)
 
 int ls_store_start(struct ls_store *s, uv_loop_t *loop, struct ls_error *err);
 
+// Copies the store at `from` into the new file `to`, as of one moment, also while a coordinator uses it. Blocks.
+// ALREADY_EXISTS, LEDGER.
+int ls_store_backup(const char *from, const char *to, struct ls_error *err);
+
 // ---- on the loop ----
+
+// Runs when commits begin to fail (`err`), and when they work again (NULL).
+typedef void ls_store_failing_fn(void *user, const struct ls_error *err);
+void ls_store_on_failing(struct ls_store *s, ls_store_failing_fn *fn, void *user);
 
 typedef void ls_store_done_fn(void *user, int status, const struct ls_error *err);
 typedef void ls_store_blobs_fn(void *user, int status, const struct ls_blob *blobs, size_t n,

@@ -2,9 +2,12 @@
 #include "coordinator/store_sql.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 static const char *const schema =
 	"BEGIN IMMEDIATE;"
@@ -66,29 +69,71 @@ static int check_schema(sqlite3 *db, const char *path, struct ls_error *err)
 	return ls_sql_exec(db, schema, err);
 }
 
-int ls_sql_open(const char *path, sqlite3 **ret, struct ls_error *err)
+int ls_sql_check(sqlite3 *db, const char *path, struct ls_error *err)
+{
+	sqlite3_stmt *st;
+	char text[160] = "";
+	int rc = sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &st, NULL);
+
+	if (rc == SQLITE_OK && (rc = sqlite3_step(st)) == SQLITE_ROW)
+		snprintf(text, sizeof(text), "%s", (const char *)sqlite3_column_text(st, 0));
+	else
+		snprintf(text, sizeof(text), "%s", sqlite3_errmsg(db));
+	sqlite3_finalize(st);
+	if (strcmp(text, "ok") == 0)
+		return 0;
+	text[strcspn(text, "\n")] = 0;
+	return ls_fail(err, LS_E_LEDGER, EIO,
+		       "store %s is damaged (%.60s): put a backup in its place, or move it away: the agents tell what is open",
+		       path, text);
+}
+
+// One coordinator, one store: a second one started by mistake is told so.
+static int lock(const char *path, int *ret, struct ls_error *err)
+{
+	char name[4200];
+	int fd;
+
+	snprintf(name, sizeof(name), "%s.lock", path);
+	fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return ls_fail(err, LS_E_LEDGER, errno, "store: cannot open %s", name);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		close(fd);
+		return ls_fail(err, LS_E_LEDGER, EBUSY, "store %s is in use by another lockstepd", path);
+	}
+	*ret = fd;
+	return 0;
+}
+
+int ls_sql_open(const char *path, sqlite3 **ret, int *ret_lock, struct ls_error *err)
 {
 	sqlite3 *db = NULL;
-	int r;
+	int fd = -1, r = lock(path, &fd, err);
 
+	if (r < 0)
+		return r;
 	if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) !=
 	    SQLITE_OK) {
 		r = ls_fail(err, LS_E_LEDGER, EIO, "store %s: %s", path, db ? sqlite3_errmsg(db) : "out of memory");
 		goto fail;
 	}
 	sqlite3_busy_timeout(db, 2000);
-	// One coordinator, one store: a second one started by mistake is told so.
-	r = ls_sql_exec(db, "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", err);
+	r = ls_sql_exec(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", err);
+	if (r == 0)
+		r = ls_sql_check(db, path, err);
 	if (r == 0)
 		r = check_schema(db, path, err);
 	if (r == 0)
 		r = ls_sql_exec(db, "BEGIN IMMEDIATE; COMMIT;", err);
 	if (r == 0) {
 		*ret = db;
+		*ret_lock = fd;
 		return 0;
 	}
 fail:
 	sqlite3_close(db);
+	close(fd);
 	return r;
 }
 

@@ -9,7 +9,10 @@
 
 #define LS_STORE_SCHEMA 1
 
-int ls_sql_open(const char *path, sqlite3 **ret, struct ls_error *err);
+// *ret_lock: an fd to be closed after the database; it keeps a second coordinator out.
+int ls_sql_open(const char *path, sqlite3 **ret, int *ret_lock, struct ls_error *err);
+// LEDGER: damaged. Reads all of it.
+int ls_sql_check(sqlite3 *db, const char *path, struct ls_error *err);
 int ls_sql_exec(sqlite3 *db, const char *sql, struct ls_error *err);
 int ls_sql_append(sqlite3 *db, const struct ls_store_append *a, struct ls_error *err);
 int ls_sql_each(sqlite3 *db, bool open, unsigned limit, ls_store_record_fn *fn, void *user, struct ls_error *err);

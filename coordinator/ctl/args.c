@@ -23,6 +23,14 @@ int ctl_usage(const struct ctl_verb *verb, const char *fmt, ...)
 	return CTL_USAGE;
 }
 
+const char *ctl_actor(char buf[64])
+{
+	const char *user = getenv("SUDO_USER") ? getenv("SUDO_USER") : getenv("USER");
+
+	snprintf(buf, 64, "%s", user && *user ? user : "lockstepctl");
+	return buf;
+}
+
 static int take(const struct ctl_verb *verb, const struct ctl_option *o, const char *value)
 {
 	char *end;
@@ -57,6 +65,16 @@ static const struct ctl_option *find(const struct ctl_option *options, unsigned 
 	return NULL;
 }
 
+// Is the n-th word of the verb's arguments in brackets?
+static bool optional(const struct ctl_verb *verb, unsigned n)
+{
+	const char *word = verb->arguments;
+
+	while (n-- && word)
+		word = strchr(word, ' ') ? strchr(word, ' ') + 1 : NULL;
+	return word && word[0] == '[' && word[1] != '-';
+}
+
 int ctl_parse(const struct ctl_verb *verb, int argc, char **argv, const struct ctl_option *options, unsigned n_options,
 	      const char **positional, unsigned n_positional)
 {
@@ -85,6 +103,9 @@ int ctl_parse(const struct ctl_verb *verb, int argc, char **argv, const struct c
 			return r;
 		given |= 1u << (o - options);
 	}
+	// The optional ones come last: "ID [ACTION]".
+	while (n < n_positional && optional(verb, n))
+		positional[n++] = NULL;
 	if (n < n_positional)
 		return ctl_usage(verb, "%s: an argument is missing", verb->name);
 	for (unsigned i = 0; i < n_options; i++)

@@ -8,11 +8,12 @@ static int run(struct ctl *c, int argc, char **argv)
 {
 	Lockstep__V1__CancelRequest request = LOCKSTEP__V1__CANCEL_REQUEST__INIT;
 	ProtobufCMessage *reply;
+	char who[64];
 	const char *id = NULL;
 	int code = ctl_parse(&ctl_cancel, argc, argv, NULL, 0, &id, 1);
 
 	request.id = (char *)(uintptr_t)id;
-	request.actor = (char *)(uintptr_t) "lockstepctl";
+	request.actor = (char *)(uintptr_t)ctl_actor(who);
 	if (code == 0)
 		code = ctl_call(c, "Cancel", &request.base, &lockstep__v1__migration__descriptor, &reply);
 	if (code)

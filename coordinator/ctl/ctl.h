@@ -29,7 +29,7 @@ struct ctl_verb {
 	int (*run)(struct ctl *c, int argc, char **argv);
 };
 extern const struct ctl_verb ctl_hosts, ctl_devices, ctl_dry_run, ctl_migrate, ctl_status, ctl_list, ctl_watch,
-	ctl_cancel, ctl_release;
+	ctl_cancel, ctl_release, ctl_resolve;
 
 // ---- arguments ----
 
@@ -42,6 +42,8 @@ struct ctl_option {
 // Splits into options and exactly n positional arguments. 0, or CTL_USAGE after a line on stderr.
 int ctl_parse(const struct ctl_verb *verb, int argc, char **argv, const struct ctl_option *options, unsigned n_options,
 	      const char **positional, unsigned n_positional);
+// Who asks: $SUDO_USER or $USER; with fewer than 64 characters.
+const char *ctl_actor(char buf[64]);
 int ctl_usage(const struct ctl_verb *verb, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 // ---- calls ----

@@ -9,7 +9,7 @@
 #include "coordinator/ctl/ctl.h"
 
 static const struct ctl_verb *const verbs[] = {&ctl_hosts, &ctl_devices, &ctl_dry_run, &ctl_migrate, &ctl_status,
-					       &ctl_list,  &ctl_watch,	 &ctl_cancel,  &ctl_release};
+					       &ctl_list,  &ctl_watch,	 &ctl_cancel,  &ctl_release, &ctl_resolve};
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
 static void help(void)

@@ -25,23 +25,15 @@ static void make_id(const char *vm, char *id, size_t size)
 	snprintf(id, size, "%.40s-%s-%04x", vm, stamp, random);
 }
 
-static const char *actor(char buf[128])
-{
-	const char *user = getenv("SUDO_USER") ? getenv("SUDO_USER") : getenv("USER");
-
-	snprintf(buf, 128, "%.100s", user && *user ? user : "lockstepctl");
-	return buf;
-}
-
 static int start(struct ctl *c, Lockstep__V1__MigrationSpec *spec, bool detach)
 {
 	Lockstep__V1__StartRequest request = LOCKSTEP__V1__START_REQUEST__INIT;
 	ProtobufCMessage *reply;
-	char who[128];
+	char who[64];
 	int code;
 
 	request.spec = spec;
-	request.actor = (char *)(uintptr_t)actor(who);
+	request.actor = (char *)(uintptr_t)ctl_actor(who);
 	code = ctl_call(c, "Start", &request.base, &lockstep__v1__migration__descriptor, &reply);
 	if (code)
 		return code;

@@ -9,6 +9,7 @@ static int run(struct ctl *c, int argc, char **argv)
 {
 	Lockstep__V1__ReleaseRequest request = LOCKSTEP__V1__RELEASE_REQUEST__INIT;
 	ProtobufCMessage *reply;
+	char who[64];
 	const char *arg[2] = {0};
 	enum ls_gate gate = LS_GATE_NONE;
 	int code = ctl_parse(&ctl_release, argc, argv, NULL, 0, arg, 2);
@@ -19,7 +20,7 @@ static int run(struct ctl *c, int argc, char **argv)
 		return ctl_usage(&ctl_release, "GATE: before-pause, stopped or decide, not `%s`", arg[1]);
 	request.id = (char *)(uintptr_t)arg[0];
 	request.gate = (Lockstep__V1__Gate)gate;
-	request.actor = (char *)(uintptr_t) "lockstepctl";
+	request.actor = (char *)(uintptr_t)ctl_actor(who);
 	code = ctl_call(c, "Release", &request.base, &lockstep__v1__migration__descriptor, &reply);
 	if (code)
 		return code;

@@ -44,6 +44,7 @@ class Pair:
         self.at = None       # the gate where the source (1, 2) or the destination (3) waits
         self.over = False    # unwound or done
         self.fail_load = False
+        self.stop_at = None  # a word after which nothing goes on
 
     def asked(self, host, method):
         with self.lock:
@@ -98,7 +99,14 @@ class Pair:
 
     def decide(self):
         self.a.word("CONSENTED")
+        if self.stop_at == "CONSENTED":
+            return
         self.b.word("COMMITTED")
+        if self.stop_at == "COMMITTED":
+            return
+        self.start()
+
+    def start(self):
         self.b.arcs(5)
         self.b.arcs(2)
         self.b.step(m.STEP_VMM_RESUME)
@@ -121,7 +129,7 @@ class FakeAgent:
         self.once = {}        # the same, for the next call only
         self.highest_term = pb.Term()
         self.events, self.current, self.clock = [], "", 1_000_000_000
-        self.migration, self.released = None, threading.Event()
+        self.migration, self.prepared, self.released = None, None, threading.Event()
         self.port = 0
         self.start()
 
@@ -208,7 +216,7 @@ class FakeAgent:
     def Prepare(self, request):
         self.seen_term(request.term)
         again = self.migration == request.migration
-        self.migration = request.migration
+        self.migration, self.prepared = request.migration, request
         source = request.side == pb.SIDE_SOURCE
         if not again:
             self.word("ACTIVE" if source else "UNDECIDED")
@@ -237,6 +245,32 @@ class FakeAgent:
 
     def GetWord(self, _):
         return self.says(bool(self.current))
+
+    def ListMigrations(self, request):
+        closed = self.current in ("RETURNED", "RELEASED", "STARTED", "ABORTED")
+        if not self.current or not self.prepared or (request.open_only and closed):
+            return pb.ListAgentMigrationsResponse()
+        prepare = pb.PrepareRequest()
+        prepare.CopyFrom(self.prepared)
+        prepare.token = b""
+        return pb.ListAgentMigrationsResponse(migration=[pb.ListAgentMigrationsResponse.Entry(
+            migration=prepare.migration, vm=prepare.vm, side=prepare.side, word=self.current, open=not closed,
+            term=self.highest_term, prepare=prepare, ledger_id=self.ledger)])
+
+    def Resolve(self, request):
+        self.seen_term(request.term)
+        if request.action == m.RESOLVE_CLOSE:
+            self.tell(ended=pb.Ended(how=pb.Ended.OPERATOR))
+        elif self.current == "CONSENTED" and request.action in (m.RESOLVE_RETURN_FENCED, m.RESOLVE_RETURN_LOST):
+            self.unwind()
+        elif self.current == "RETURNING" and request.action == m.RESOLVE_RESET_SOURCE:
+            self.word("RETURNED")
+            self.tell(ended=pb.Ended(how=pb.Ended.RETURNED))
+        elif self.current == "COMMITTED" and request.action == m.RESOLVE_RESET_DESTINATION:
+            self.pair.start()
+        else:
+            raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, "CONFLICT", f"the word is {self.current}")
+        return self.says()
 
     def Settle(self, request):
         self.seen_term(request.term)

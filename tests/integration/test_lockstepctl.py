@@ -195,7 +195,7 @@ def test_usage_errors_are_one_line_and_a_hint(c, args, says):
 
 def test_help_for_all_and_per_verb_fits_the_terminal(c):
     verbs = re.findall(r"^  ([a-z][a-z-]*) +\w", ok(c, "--help"), re.M)
-    assert verbs == ["hosts", "devices", "dry-run", "migrate", "status", "list", "watch", "cancel", "release"]
+    assert verbs == ["hosts", "devices", "dry-run", "migrate", "status", "list", "watch", "cancel", "release", "resolve"]
     for verb in verbs:
         assert ok(c, verb, "--help").startswith(f"usage: lockstepctl {verb}")
 

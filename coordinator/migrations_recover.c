@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// A store that was lost, or is an older copy, does not know what agents hold open: they tell, at the first contact and
+// from time to time. What is learnt so goes on like any other migration.
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "coordinator/message.h"
+#include "coordinator/migrations_internal.h"
+
+#define LIST_MS 5000u
+#define FIRST_RETRY_MS 200u
+#define MOST_RETRY_MS 10000u
+#define AGAIN_MS 30000u
+
+typedef Lockstep__V1__ListAgentMigrationsResponse__Entry Entry;
+
+struct contact {
+	struct ls_migrations *all;
+	struct ls_host *host;
+	uv_timer_t *timer;
+	unsigned tries;
+};
+
+struct lookup {
+	struct contact *contact;
+	Entry *entry;
+};
+
+static void adopt(struct contact *c, const Entry *e)
+{
+	struct ls_migrations *ms = c->all;
+	const char *host = ls_host_config(c->host)->name;
+	struct ls_seq *q = ls_seq_rebuild(e, host, ls_migrations_now());
+	struct ls_migration *m;
+
+	if (!q) {
+		ls_log(LS_LOG_WARN, "migration.unknown", "migration=%s host=%s word=%s: the agent tells too little to go on",
+		       e->migration, host, e->word);
+		return;
+	}
+	ms->open++;
+	m = ls_migration_add(ms, q);
+	if (!ls_migration_host(m, LS_SEQ_SOURCE) || !ls_migration_host(m, LS_SEQ_DEST)) {
+		ls_log(LS_LOG_ERROR, "migration.orphan",
+		       "migration=%s: its hosts %s and %s must be in the configuration to go on", e->migration,
+		       ls_migration_spec(m)->source, ls_migration_spec(m)->destination);
+		ms->open--;
+		ls_migration_unlink(m);
+		ls_migration_free(m);
+		return;
+	}
+	ls_log(LS_LOG_WARN, "migration.rebuilt", "migration=%s host=%s word=%s", e->migration, host, e->word);
+	ls_migration_drive(m);
+}
+
+static void on_looked_up(void *user, int status, const struct ls_blob *blobs, size_t n, const struct ls_error *err)
+{
+	struct lookup *l = user;
+	struct ls_migrations *ms = l->contact->all;
+
+	if (!ms->stopped && status == 0 && !ls_migrations_find(ms, l->entry->migration)) {
+		if (!n)
+			adopt(l->contact, l->entry);
+		else
+			ls_log(LS_LOG_DEBUG, "migration.closed_here", "migration=%s host=%s word=%s: open at the agent",
+			       l->entry->migration, ls_host_config(l->contact->host)->name, l->entry->word);
+	}
+	ls_msg_free(l->entry);
+	free(l);
+}
+
+static void look_up(struct contact *c, const Entry *e)
+{
+	const char *of = e->term ? e->term->coordinator : "", *us = ls_agents_term(c->all->agents).coordinator;
+	struct lookup *l;
+
+	if (ls_migrations_find(c->all, e->migration))
+		return;
+	if (strcmp(of, us) != 0) {
+		ls_log(LS_LOG_DEBUG, "migration.foreign", "migration=%s host=%s coordinator=%s", e->migration,
+		       ls_host_config(c->host)->name, of);
+		return;
+	}
+	l = ls_msg_alloc(sizeof(*l));
+	*l = (struct lookup){.contact = c, .entry = ls_msg_clone(e)};
+	ls_store_get(c->all->store, e->migration, on_looked_up, l);
+}
+
+static void on_timer(uv_timer_t *timer);
+
+static void again(struct contact *c, bool heard)
+{
+	uint64_t wait = (uint64_t)FIRST_RETRY_MS << (c->tries < 8 ? c->tries : 8);
+
+	c->tries = heard ? 0 : c->tries + 1;
+	if (heard)
+		wait = AGAIN_MS;
+	else if (wait > MOST_RETRY_MS)
+		wait = MOST_RETRY_MS;
+	uv_timer_start(c->timer, on_timer, wait, 0);
+}
+
+static void on_listed(void *user, const struct ls_agent_answer *a)
+{
+	const Lockstep__V1__ListAgentMigrationsResponse *r =
+		(const Lockstep__V1__ListAgentMigrationsResponse *)a->reply;
+	struct contact *c = user;
+
+	if (!c->all || c->all->stopped)
+		return;
+	for (size_t i = 0; r && i < r->n_migration; i++)
+		look_up(c, r->migration[i]);
+	again(c, a->status == LS_RPC_OK || a->status == LS_RPC_UNIMPLEMENTED);
+}
+
+static void on_hello(void *user, const struct ls_agent_answer *a)
+{
+	Lockstep__V1__ListAgentMigrationsRequest request = LOCKSTEP__V1__LIST_AGENT_MIGRATIONS_REQUEST__INIT;
+	struct contact *c = user;
+
+	if (!c->all || c->all->stopped)
+		return;
+	if (a->status != LS_RPC_OK)
+		return again(c, false);
+	request.open_only = true;
+	ls_host_call(c->host, "ListMigrations", &request.base, LIST_MS,
+		     &lockstep__v1__list_agent_migrations_response__descriptor, on_listed, c);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct contact *c = timer->data;
+
+	ls_host_hello(c->host, on_hello, c);
+}
+
+void ls_migrations_contact(struct ls_migrations *ms)
+{
+	while (ls_agents_at(ms->agents, ms->n_contacts))
+		ms->n_contacts++;
+	ms->contacts = ls_msg_alloc(ms->n_contacts * sizeof(*ms->contacts));
+	for (unsigned i = 0; i < ms->n_contacts; i++) {
+		struct contact *c = &ms->contacts[i];
+
+		*c = (struct contact){.all = ms, .host = ls_agents_at(ms->agents, i)};
+		c->timer = ls_msg_alloc(sizeof(*c->timer));
+		uv_timer_init(ms->loop, c->timer);
+		c->timer->data = c;
+		on_timer(c->timer);
+	}
+}
+
+static void free_handle(uv_handle_t *h)
+{
+	free(h);
+}
+
+void ls_migrations_contact_end(struct ls_migrations *ms)
+{
+	for (unsigned i = 0; i < ms->n_contacts; i++)
+		uv_close((uv_handle_t *)ms->contacts[i].timer, free_handle);
+	ms->n_contacts = 0;
+}
