@@ -47,6 +47,10 @@ void role_persist(struct ls_role *r, enum ls_word word)
 	must(r->persisting == LS_WORD_NONE && ls_word_may_follow(r->word, word));
 	r->persisting = word;
 	role_act(r, LS_ACT_PERSIST)->word = word;
+	if (role_off(r, 1) && word == LS_WORD_COMMITTED) {
+		r->word = word;
+		r->persisting = LS_WORD_NONE;
+	}
 }
 
 void role_end(struct ls_role *r, enum ls_end how, const struct ls_error *error)

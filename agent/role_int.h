@@ -69,7 +69,7 @@ struct ls_role {
 	uint64_t vmm_by;
 	enum hold hold;
 	enum phase held_in;
-	bool fenced, fence_settled, peer_lost, conflict, done, close;
+	bool fenced, fence_asked, fence_settled, peer_lost, conflict, done, close;
 
 	struct ls_role_blackout blackout;
 	uint64_t resumed_ns;

@@ -117,13 +117,14 @@ static void on_source_word(struct ls_role *r, const struct ls_role_msg *msg)
 		role_conflict(r, "the source took back a VM that was committed here");
 }
 
-// Rule 8: the destination that was said to be dead speaks.
-static void on_word_after_fence(struct ls_role *r, enum ls_word word)
+// Rule 8: the destination that was said to be dead speaks. An answer to what was asked after our Abort: it has
+// heard of the conflict too.
+static void on_word_after_fence(struct ls_role *r, enum ls_word word, bool answer)
 {
+	if (answer && r->fence_asked && word != LS_WORD_UNDECIDED)
+		role_fence_settled(r);
 	if (word == LS_WORD_COMMITTED || word == LS_WORD_STARTED)
 		role_conflict(r, "the fence was false, the destination had committed");
-	else if (word == LS_WORD_ABORTED || word == LS_WORD_LOST)
-		role_fence_settled(r);
 }
 
 static void on_word(struct ls_role *r, const struct ls_role_msg *msg)
@@ -136,7 +137,7 @@ static void on_word(struct ls_role *r, const struct ls_role_msg *msg)
 	}
 	if (strcmp(msg->ledger_id, r->p.peer_ledger_id) == 0 &&
 	    (r->word == LS_WORD_RETURNING || r->word == LS_WORD_RETURNED || r->persisting == LS_WORD_RETURNING)) {
-		on_word_after_fence(r, msg->word);
+		on_word_after_fence(r, msg->word, true);
 		return;
 	}
 	if (r->word != LS_WORD_CONSENTED)
@@ -195,9 +196,10 @@ void role_on_peer(struct ls_role *r, const struct ls_role_msg *msg)
 		on_consent(r, msg);
 		break;
 	case LS_MSG_STARTED:
-		if (source && (r->word == LS_WORD_RETURNING || r->word == LS_WORD_RETURNED))
-			on_word_after_fence(r, LS_WORD_STARTED);
-		if (!source || r->word != LS_WORD_CONSENTED || r->peer_started)
+		if (source && (r->word == LS_WORD_RETURNING || r->word == LS_WORD_RETURNED ||
+			       r->persisting == LS_WORD_RETURNING))
+			on_word_after_fence(r, LS_WORD_STARTED, false);
+		if (!source || r->word != LS_WORD_CONSENTED || r->persisting == LS_WORD_RETURNING || r->peer_started)
 			break;
 		r->peer_started = true;
 		r->retry_at = LS_NO_DEADLINE;
@@ -233,8 +235,15 @@ void role_answer(struct ls_role *r)
 // Returned on a claim: whether it was true is asked until the destination answers.
 static bool fence_open(const struct ls_role *r)
 {
-	return r->fenced && !r->fence_settled && !r->conflict && !r->mute &&
+	return r->fenced && !r->fence_settled && !r->mute &&
 	       (r->word == LS_WORD_RETURNING || r->word == LS_WORD_RETURNED);
+}
+
+static void ask_fenced(struct ls_role *r)
+{
+	r->fence_asked = true;
+	role_send(r, LS_MSG_WORD_QUERY, true);
+	r->retry_at = r->now + r->p.retry_ns * FENCE_PATIENCE;
 }
 
 void role_on_peer_up(struct ls_role *r, const char *ledger_id)
@@ -275,8 +284,6 @@ void role_on_peer_up(struct ls_role *r, const char *ledger_id)
 	}
 	if (!source && r->ask_first && r->word == LS_WORD_COMMITTED)
 		role_send(r, LS_MSG_WORD_QUERY, false);
-	if (fence_open(r))
-		role_send(r, LS_MSG_WORD_QUERY, true);
 	if (source && r->word == LS_WORD_CONSENTED && !r->unwinding) {
 		role_send(r, LS_MSG_WORD_QUERY, true);
 		r->retry_at = r->now + r->p.retry_ns;
@@ -285,13 +292,15 @@ void role_on_peer_up(struct ls_role *r, const char *ledger_id)
 		role_send(r, LS_MSG_STARTED, false);
 	if (r->word == LS_WORD_RETURNING || r->word == LS_WORD_RETURNED || r->word == LS_WORD_ABORTED)
 		role_send(r, LS_MSG_ABORT, false);
+	if (fence_open(r))
+		ask_fenced(r);
 }
 
 void role_on_peer_lost(struct ls_role *r, const struct ls_error *error)
 {
 	struct ls_error err;
 
-	r->peer_up = r->dialling = r->answer_due = false;
+	r->peer_up = r->dialling = r->answer_due = r->fence_asked = false;
 	if (r->p.side == LS_SIDE_SOURCE && !r->ended && !r->unwinding && !r->peer_started &&
 	    (r->word == LS_WORD_CONSENTED || r->persisting == LS_WORD_CONSENTED)) {
 		r->retry_at = r->now + r->p.retry_ns;
@@ -313,7 +322,7 @@ void role_reach(struct ls_role *r)
 	r->retry_at = LS_NO_DEADLINE;
 	if (fence_open(r)) {
 		if (r->peer_up) {
-			role_send(r, LS_MSG_WORD_QUERY, true);
+			ask_fenced(r);
 		} else if (!r->dialling) {
 			r->dialling = true;
 			role_act(r, LS_ACT_PEER_CONNECT);

@@ -153,7 +153,6 @@ void role_conflict(struct ls_role *r, const char *what)
 	if (r->conflict || r->mute || role_off(r, 8))
 		return;
 	r->conflict = true;
-	r->retry_at = LS_NO_DEADLINE;
 	ls_fail(&r->late, LS_E_CONFLICT, 0, "%s: VM %s may run on both %s and %s", what, r->p.vm, r->p.host, r->p.peer_host);
 	role_emit_error(r, &r->late);
 	r->ended = LS_END_NONE;
@@ -165,7 +164,7 @@ void role_fence_settled(struct ls_role *r)
 {
 	r->fence_settled = true;
 	r->retry_at = LS_NO_DEADLINE;
-	if (!r->ended || r->ended == LS_END_OPERATOR || r->done)
+	if (!r->ended || r->ended == LS_END_OPERATOR || r->conflict || r->done)
 		return;
 	r->done = true;
 	role_act(r, LS_ACT_DONE);

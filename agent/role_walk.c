@@ -227,7 +227,7 @@ static bool step_done(struct ls_role *r, const struct ls_step *step)
 			role_vmm(r, LS_VMM_READY);
 		return r->ready;
 	case LS_STEP_DECIDE:
-		return r->word == LS_WORD_COMMITTED || (role_off(r, 1) && r->persisting == LS_WORD_COMMITTED);
+		return r->word == LS_WORD_COMMITTED;
 	case LS_STEP_STARTED:
 		return r->word == LS_WORD_STARTED;
 	case LS_STEP_RETURNED:

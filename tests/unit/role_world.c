@@ -32,7 +32,8 @@ struct side {
 	bool silent;       // a failed sync: nothing may be said or started
 	bool vmm_alive, runs, paused;
 	bool vmm_away;     // alive, not connected
-	bool done;
+	bool done, fenced;
+	bool must_ask;     // restarted after the fence: asked first, it never starts
 	uint32_t open;     // devices whose fd the agent has
 	int state[LS_MAX_DEVICES];
 	bool broken[LS_MAX_DEVICES]; // the device's stream
@@ -53,6 +54,7 @@ struct world {
 	unsigned next_connection;
 	unsigned random;
 	bool closing, struck[2];
+	bool fenced; // on a claim that may be false: what follows must end in CONFLICT, not in silence
 	bool wrong_image; // a destination device holds something else than was sent
 };
 
@@ -70,7 +72,7 @@ static void check(struct world *w)
 {
 	struct side *s = &w->side[S], *d = &w->side[D];
 
-	if (s->runs && d->runs)
+	if (s->runs && d->runs && (!w->fenced || d->must_ask))
 		violate(w, "both run");
 	if (d->runs && w->wrong_image)
 		violate(w, "the destination runs with a wrong image");
@@ -79,7 +81,7 @@ static void check(struct world *w)
 	if (s->runs && s->paused && s->disk != LS_WORD_RETURNING && s->disk != LS_WORD_RETURNED)
 		violate(w, "the source runs again without RETURNING on its disk");
 	if ((d->disk == LS_WORD_COMMITTED || d->disk == LS_WORD_STARTED) && s->disk != LS_WORD_CONSENTED &&
-	    s->disk != LS_WORD_RELEASED)
+	    s->disk != LS_WORD_RELEASED && !w->fenced)
 		violate(w, "committed without consent");
 	if (s->disk == LS_WORD_RELEASED && d->disk != LS_WORD_STARTED)
 		violate(w, "released before started");
@@ -390,7 +392,7 @@ static void land(struct world *w, const struct pending *p)
 		me->runs = true;
 }
 
-static void crash(struct world *w, int k, bool kept, bool applied)
+static void crash(struct world *w, int k, bool kept, bool applied, bool rebooted)
 {
 	struct side *me = &w->side[k];
 	bool linked = w->connection != 0;
@@ -408,19 +410,39 @@ static void crash(struct world *w, int k, bool kept, bool applied)
 	for (unsigned i = 0; i < w->plan->n; i++)
 		w->side[S].broken[i] = w->side[D].broken[i] = true;
 	w->connection = 0;
+	me->must_ask = w->fenced && !me->runs;
 	ls_role_free(me->role);
 	me->role = make_role(w, k);
 	me->ended = LS_END_NONE;
 	me->silent = false;
+	if (rebooted)
+		me->vmm_alive = me->runs = false;
 	me->vmm_away = me->vmm_alive;
 	if (!kept)
 		me->open = 0;
+	for (unsigned i = 0; rebooted && i < LS_MAX_DEVICES; i++)
+		me->state[i] = LS_STATE_RUNNING;
 	if (linked)
 		feed(w, !k, (struct ls_role_event){ .kind = LS_EV_PEER_LOST });
 	if (me->vmm_alive)
 		put(w, WHAT_HELLO, k);
 	feed(w, k, (struct ls_role_event){ .kind = LS_EV_RESTART, .word = me->disk,
-					   .restart = { .done = me->done, .vmm_lends = true, .held = me->open } });
+					   .restart = { .done = me->done, .fenced = me->fenced, .rebooted = rebooted, .vmm_lends = true,
+							.held = me->open } });
+}
+
+static void resolve(struct world *w)
+{
+	const struct ls_role *r = w->side[S].role;
+	bool lost = ls_role_may_resolve(r, LS_RESOLVE_RETURN_LOST, false, NULL) == 0;
+
+	if (!lost && ls_role_may_resolve(r, LS_RESOLVE_RETURN_FENCED, true, NULL) < 0)
+		return;
+	w->fenced = !lost;
+	w->side[S].fenced = !lost;
+	w->side[S].ended = LS_END_NONE;
+	feed(w, S, (struct ls_role_event){ .kind = LS_EV_RESOLVE, .claimed = !lost,
+					   .resolve = lost ? LS_RESOLVE_RETURN_LOST : LS_RESOLVE_RETURN_FENCED });
 }
 
 static void strike(struct world *w, enum fault fault)
@@ -455,12 +477,18 @@ static void strike(struct world *w, enum fault fault)
 	case FAULT_CRASH_SOURCE:
 	case FAULT_CRASH_SOURCE_APPLIED:
 	case FAULT_BARE_SOURCE:
-		crash(w, S, fault != FAULT_BARE_SOURCE, fault == FAULT_CRASH_SOURCE_APPLIED);
+		crash(w, S, fault != FAULT_BARE_SOURCE, fault == FAULT_CRASH_SOURCE_APPLIED, false);
 		break;
 	case FAULT_CRASH_DEST:
 	case FAULT_CRASH_DEST_APPLIED:
 	case FAULT_BARE_DEST:
-		crash(w, D, fault != FAULT_BARE_DEST, fault == FAULT_CRASH_DEST_APPLIED);
+		crash(w, D, fault != FAULT_BARE_DEST, fault == FAULT_CRASH_DEST_APPLIED, false);
+		break;
+	case FAULT_POWER_DEST:
+		crash(w, D, false, false, true);
+		break;
+	case FAULT_FENCE:
+		resolve(w);
 		break;
 	case FAULT_LATE:
 		w->now += 100000 * MS;
@@ -553,6 +581,17 @@ static struct ls_role *make_role(struct world *w, int k)
 	return ls_role_new(&p);
 }
 
+static bool silent_conflict(const struct world *w)
+{
+	const struct side *s = &w->side[S], *d = &w->side[D];
+
+	if ((d->disk != LS_WORD_COMMITTED && d->disk != LS_WORD_STARTED) || s->persist_failed || d->persist_failed)
+		return false;
+	if (s->disk != LS_WORD_RETURNING && s->disk != LS_WORD_RETURNED)
+		return false;
+	return !ls_role_conflict(s->role) || !ls_role_conflict(d->role);
+}
+
 void run_world(const struct plan *plan, struct outcome *ret)
 {
 	struct world *w = calloc(1, sizeof(*w));
@@ -597,6 +636,8 @@ void run_world(const struct plan *plan, struct outcome *ret)
 	ret->dest = w->side[D].ended;
 	ret->source_runs = w->side[S].runs;
 	ret->dest_runs = w->side[D].runs;
+	if (!ret->violation[0] && w->fenced && silent_conflict(w))
+		violate(w, "a false fence ends in silence");
 	ret->conflict = ls_role_conflict(w->side[S].role) || ls_role_conflict(w->side[D].role);
 	ret->source_word = w->side[S].disk;
 	ret->dest_word = w->side[D].disk;

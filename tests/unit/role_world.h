@@ -26,6 +26,8 @@ enum fault {
 	FAULT_CRASH_DEST_APPLIED,
 	FAULT_BARE_SOURCE,   // killed, no fd is kept
 	FAULT_BARE_DEST,
+	FAULT_POWER_DEST,    // the host loses power and boots again: VMM and devices are gone
+	FAULT_FENCE,         // an operator returns the VM to a source that waits: the claim may be false
 	FAULT_COUNT
 };
 

@@ -12,7 +12,7 @@
 static const char *const fault_names[FAULT_COUNT] = {
 	"none", "fail", "fail-applied", "cut", "cancel-source", "cancel-dest",
 	"settle", "vmm-source", "vmm-dest", "late", "bent", "stuck",
-	"crash-source", "crash-dest", "crash-source-applied", "crash-dest-applied", "bare-source", "bare-dest",
+	"crash-source", "crash-dest", "crash-source-applied", "crash-dest-applied", "bare-source", "bare-dest", "power-dest", "fence",
 };
 
 static const struct plan mixes[] = {
@@ -152,6 +152,43 @@ static void broken_rules_are_noticed(void **state)
 	}
 }
 
+// The real code without one of its rules.
+static void a_missing_rule_is_noticed(void **state)
+{
+	static const struct {
+		unsigned rule;
+		enum fault from; // where to begin to look
+	} rules[] = {
+		{ 1, FAULT_NONE }, { 2, FAULT_BENT }, { 3, FAULT_NONE }, { 4, FAULT_NONE }, { 5, FAULT_FENCE },
+		{ 6, FAULT_FENCE }, { 8, FAULT_FENCE }, { 10, FAULT_FAIL },
+	};
+
+	for (unsigned i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+		unsigned runs = 0, noticed = 0;
+		for (enum fault f = rules[i].from; f < FAULT_COUNT && !noticed; f++)
+			for (enum fault g = FAULT_NONE; g < FAULT_COUNT && !noticed; g++) {
+				struct outcome o = { .completions = 60 };
+				for (unsigned at = 0; at <= o.completions && !noticed; at++)
+					for (unsigned then = at; then < at + 8 && !noticed; then++) {
+						struct plan p = mixes[0];
+						p.rule_off = rules[i].rule;
+						p.seed = at + then;
+						p.fault = f;
+						p.at = at;
+						p.second = g;
+						p.second_at = then;
+						run_world(&p, &o);
+						runs++;
+						noticed += o.violation[0] != 0;
+						if (noticed)
+							print_message("without rule %u: run %u, %s\n", rules[i].rule, runs, o.violation);
+					}
+			}
+		if (!noticed)
+			fail_msg("nobody missed rule %u in %u runs", rules[i].rule, runs);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -160,6 +197,7 @@ int main(void)
 		cmocka_unit_test(any_two_faults_leave_at_most_one_side_running),
 		cmocka_unit_test(a_cancel_before_consent_returns_the_vm),
 		cmocka_unit_test(broken_rules_are_noticed),
+		cmocka_unit_test(a_missing_rule_is_noticed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
