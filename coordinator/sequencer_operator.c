@@ -102,8 +102,9 @@ static bool reason(struct ls_seq *q, struct ls_seq_time t, struct ls_error *ret)
 			ls_fail(ret, LS_E_CONFLICT, 0, "the source let the VM go and the destination gave it up");
 		return true;
 	}
-	// A source that returns does so without consent, or on a fence: then the destination's word matters no more.
-	if (s->ledger_lost || (d->ledger_lost && !ls_seq_source_returns(q))) {
+	// A source that returns does so without consent, or on a fence, and one that is home never gave it: then the
+	// destination's word matters no more.
+	if (s->ledger_lost || (d->ledger_lost && !ls_seq_source_returns(q) && !ls_seq_source_home(q))) {
 		ls_fail(ret, LS_E_LEDGER_LOST, 0,
 			"the %s's ledger is not the one that was prepared, or was set back: its word is lost",
 			s->ledger_lost ? "source" : "destination");
