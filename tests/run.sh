@@ -116,6 +116,7 @@ suite build build "$repo/build" || finish
 suite unit unit "$repo/build"
 suite simulation simulation "$repo/build"
 [ $mode != quick ] || finish
+suite model tests/model/run.sh
 
 suite build-controls build "$repo/build-controls" -DLOCKSTEP_CONTROLS=ON || finish
 suite integration integration "$repo/build-controls" tests/integration
