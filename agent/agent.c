@@ -165,6 +165,7 @@ static const struct ls_vmm_events vmm_events = { .hello = vmm_hello, .lost = vmm
 
 static void on_record(void *user, const struct ls_ledger_record *record)
 {
+	ls_fault(agent_restart_record);
 	if (!ls_agent_remember(user, record))
 		abort();
 }

@@ -7,6 +7,7 @@
 
 #include "agent/worker_int.h"
 #include "common/clock.h"
+#include "common/fault.h"
 #include "proto/wire/frame.h"
 #include "proto/wire/pb.h"
 
@@ -51,6 +52,7 @@ static int load_piece(struct ls_worker *w, size_t len, uint64_t *reported, struc
 	if (r < 0)
 		return r;
 	atomic_store(&w->progress.loaded, w->length);
+	ls_fault_of(agent_stream_data, "received");
 	if (w->length - *reported < PROGRESS_EVERY)
 		return ls_worker_check(w, err);
 	*reported = w->length;
@@ -113,10 +115,12 @@ static int receive(struct ls_worker *w, struct ls_job_result *res)
 			reported = 0;
 			continue;
 		}
-		if (f->kind_case == LOCKSTEP__V1__FRAME__KIND_END)
+		if (f->kind_case == LOCKSTEP__V1__FRAME__KIND_END) {
+			ls_fault_of(agent_stream_end, "received");
 			r = compare(w, f->end, res);
-		else
+		} else {
 			r = ls_fail(&res->error, LS_E_INVALID, EBADMSG, "unexpected frame '%s'", ls_frame_kind_name(f));
+		}
 		ls_pb_free(&f->base);
 		return r;
 	}

@@ -8,6 +8,7 @@
 #include "agent/worker_int.h"
 #include "common/clock.h"
 #include "common/control.h"
+#include "common/fault.h"
 #include "proto/wire/frame.h"
 #include "proto/wire/pb.h"
 
@@ -127,6 +128,7 @@ static int send_piece(struct ls_worker *w, uint8_t *buf, size_t len, struct ls_e
 		return r;
 	atomic_store(&w->progress.sent, w->length);
 	atomic_store(&w->progress.loaded, ls_stream_peer_written(w->stream));
+	ls_fault_of(agent_stream_data, "sent");
 	return 0;
 }
 
@@ -291,5 +293,7 @@ int ls_worker_send(struct ls_worker *w, struct ls_job_result *res)
 	res->length = w->length;
 	atomic_store(&w->progress.initial_left, 0);
 	atomic_store(&w->progress.dirty_left, 0);
-	return ls_stream_send_end(w->stream, w->length, res->digest, err);
+	r = ls_stream_send_end(w->stream, w->length, res->digest, err);
+	ls_fault_of(agent_stream_end, "sent");
+	return r;
 }

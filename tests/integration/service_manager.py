@@ -23,11 +23,12 @@ _HIGH = 200      # where fds wait before the shell moves them to 3, 4, ...
 class Service:
     """`spawn(argv, env)` makes a Process and is told to whoever wants to know by `on_start(process)`.
 
-    `first_env` is for the first start only. `restart`: "always", "on-failure" (any end but status 0) or "no"."""
+    `first_env`: a dict for the first start only, or a list of them, one for each of the first starts. `restart`: "always", "on-failure" (any end but status 0) or "no"."""
 
     def __init__(self, name, argv, folder, env=None, first_env=None, restart="on-failure", watchdog_ms=None,
                  fd_store_max=64, on_start=None, spawn=None, starts_max=20):
-        self.name, self.argv, self.env, self.first_env = name, argv, dict(env or {}), dict(first_env or {})
+        self.name, self.argv, self.env = name, argv, dict(env or {})
+        self.first_env = first_env if isinstance(first_env, list) else [first_env or {}]
         self.restart, self.watchdog_ms, self.fd_store_max = restart, watchdog_ms, fd_store_max
         self.on_start, self.starts_max = on_start, starts_max
         self.spawn = spawn or (lambda argv_, env_, **options: Process(name, argv_, env_, **options))
@@ -149,7 +150,9 @@ class Service:
         return self
 
     def _start(self):
-        env = {**self.env, **(self.first_env if self.starts == 0 else {}), "NOTIFY_SOCKET": self._path}
+        env = {**self.env, "NOTIFY_SOCKET": self._path}
+        if self.starts < len(self.first_env):
+            env.update(self.first_env[self.starts])
         if self.watchdog_ms:
             env["WATCHDOG_USEC"] = str(self.watchdog_ms * 1000)
         self._drop(self._hung_up)

@@ -32,6 +32,7 @@ class Host:
         self.extra_agent_config = ""
         self.arc_timeout_ms = None
         self.agent_env, self.vmm_env = {}, {}
+        self.first_env = None   # managed: for the first start only, or one of each of the first starts
         self.simhost = self.agent = self.vmm = None
 
     def path(self, name):
@@ -82,7 +83,7 @@ class Host:
         if self.stack.managed:
             self.agent_service = self.stack.service(f"agent-{self.letter}",
                                                     [binary("lockstep-agent"), "--config", config], self, "agent",
-                                                    self.agent_env, env)
+                                                    self.agent_env, self.first_env or env)
             self.agent.expect_log("agent.ready")
             return
         self.agent = self.stack.process(f"agent-{self.letter}", [binary("lockstep-agent"), "--config", config],
@@ -125,6 +126,7 @@ class Stack:
         self.rate, self.latency_ms = rate, latency_ms
         self.processes, self.services = [], []
         self.managed = managed   # do the daemons run under the service manager?
+        self.first_env = None    # managed: as Host's, for the coordinator
         self.a = Host(self, "a", types)
         self.b = Host(self, "b", destination_types or types)
         self.address = f"127.0.0.1:{free_port()}"
@@ -173,7 +175,7 @@ class Stack:
         config = self.folder.write("lockstepd.conf", text)
         if self.managed:
             self.coordinator_service = self.service("lockstepd", [binary("lockstepd"), "--config", config], self,
-                                                    "coordinator", {}, env)
+                                                    "coordinator", {}, self.first_env or env)
         else:
             self.coordinator = self.process("lockstepd", [binary("lockstepd"), "--config", config], env)
         self.coordinator.expect_log("coordinator.ready")
