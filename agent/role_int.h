@@ -62,7 +62,7 @@ struct ls_role {
 	bool blobs_here, asked, request_here, answer_due, peer_started, peer_aborted;
 	struct ls_role_msg request; // source: the destination's
 
-	bool restarted, judged, adopting, lend_asked, ask_first, resetting, partly;
+	bool restarted, judged, adopting, lend_asked, ask_first, resetting, emptied, partly;
 	struct ls_role_restart found;
 	bool vmm_away;         // restart: has not connected yet
 	bool vmm_absent;       // and its time is over

@@ -260,7 +260,13 @@ bool role_may_walk(struct ls_role *r)
 		return hold(r, HOLD_VMM, &err);
 	}
 	if (lost(r)) {
-		role_persist(r, LS_WORD_LOST);
+		// Nobody can tell them from those that were loaded, and these run: not beyond this word.
+		for (unsigned i = 0; i < r->p.schedule.n_devices && !r->emptied; i++)
+			role_submit(r, i, LS_JOB_RESET, true);
+		if (r->emptied)
+			role_persist(r, LS_WORD_LOST);
+		r->resetting = !r->emptied;
+		r->emptied = true;
 		return false;
 	}
 	for (unsigned i = 0; i < r->p.schedule.n_devices; i++) {
