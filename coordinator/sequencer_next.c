@@ -82,7 +82,7 @@ bool ls_seq_abandoned(const struct ls_seq *q)
 
 	return ((q->cancel_asked || q->store_failing) && !ls_seq_cancel_refused(q)) || s->refused || d->refused ||
 	       ls_seq_source_returns(q) || ls_seq_dest_aborted(q) ||
-	       (ls_seq_rebuilt(q) && !s->unsure && !s->prepared);
+	       (ls_seq_rebuilt(q) && !s->unsure && !s->prepared && !ls_seq_consented(q));
 }
 
 bool ls_seq_source_home(const struct ls_seq *q)
@@ -139,7 +139,7 @@ static bool conclude(struct ls_seq *q, struct ls_seq_time t)
 		// RELEASED is written after STARTED was heard: the destination's last events only add detail.
 		if (ls_seq_through(d) || ls_seq_patience_over(q, t))
 			ls_seq_finish(q, LOCKSTEP__V1__PHASE__PHASE_DONE, NULL, t);
-	} else if (ls_seq_abandoned(q) && ls_seq_source_home(q) && !(d->ended && d->how == HOW_OPERATOR)) {
+	} else if (ls_seq_abandoned(q) && ls_seq_source_home(q) && !(ls_seq_waits(d) && !d->closed)) {
 		// A destination that is silent can no longer commit (rule 1): the VM is free, the loose end is kept.
 		if (ls_seq_dest_clear(q) || ls_seq_patience_over(q, t))
 			returned(q, t);

@@ -64,7 +64,7 @@ static void by_agent(const struct ls_seq *q, struct ls_error *ret)
 	const char *host = "";
 
 	for (int i = 0; i < 2; i++)
-		if (q->side[i].ended && q->side[i].how == HOW_OPERATOR && q->side[i].error) {
+		if (ls_seq_waits(&q->side[i]) && q->side[i].error) {
 			why = q->side[i].error;
 			host = host_of(q, (enum ls_seq_side)i);
 		}
@@ -82,9 +82,9 @@ static bool agent_calls(struct ls_seq *q, struct ls_seq_time t)
 {
 	const struct seq_side *s = &q->side[LS_SEQ_SOURCE], *d = &q->side[LS_SEQ_DEST];
 
-	if (s->ended && s->how == HOW_OPERATOR)
+	if (ls_seq_waits(s) && !s->closed)
 		return d->ended || ls_seq_never_held(d) || q->called || ls_seq_patience_over(q, t);
-	if (d->ended && d->how == HOW_OPERATOR)
+	if (ls_seq_waits(d) && !d->closed)
 		return s->ended || ls_seq_never_held(s) || q->called || ls_seq_patience_over(q, t);
 	return false;
 }
@@ -104,11 +104,12 @@ static bool reason(struct ls_seq *q, struct ls_seq_time t, struct ls_error *ret)
 	}
 	// A source that returns does so without consent, or on a fence, and one that is home never gave it: then the
 	// destination's word matters no more.
-	if (s->ledger_lost || (d->ledger_lost && !ls_seq_source_returns(q) && !ls_seq_source_home(q))) {
+	bool forgot = s->ledger_lost || (!s->prepared && !s->unsure && ls_seq_consented(q)); // it did consent
+	if (forgot || (d->ledger_lost && !ls_seq_source_returns(q) && !ls_seq_source_home(q))) {
 		ls_fail(ret, LS_E_LEDGER_LOST, 0,
 			"the %s's ledger is not the one that was prepared, or was set back: its word is lost",
-			s->ledger_lost ? "source" : "destination");
-		snprintf(ret->host, sizeof(ret->host), "%s", host_of(q, s->ledger_lost ? LS_SEQ_SOURCE : LS_SEQ_DEST));
+			forgot ? "source" : "destination");
+		snprintf(ret->host, sizeof(ret->host), "%s", host_of(q, forgot ? LS_SEQ_SOURCE : LS_SEQ_DEST));
 		return true;
 	}
 	if (q->finished)
