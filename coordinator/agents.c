@@ -222,9 +222,8 @@ static void on_hello(void *user, const struct ls_agent_answer *answer)
 	const Lockstep__V1__HelloResponse *reply = (const Lockstep__V1__HelloResponse *)answer->reply;
 	const Lockstep__V1__Term *seen = reply ? reply->highest_term : NULL;
 
-	if (reply && !h->host->introduced && seen &&
-	    (seen->number > agents->term || (seen->number == agents->term && seen->coordinator[0] &&
-					     strcmp(seen->coordinator, agents->config->id) != 0))) {
+	// An equal number of ours is one of an earlier life whose store was lost.
+	if (reply && !h->host->introduced && seen && seen->number >= agents->term) {
 		agents->term = seen->number + 1;
 		ls_log(LS_LOG_INFO, "term.raised", "host=%s term=%llu", h->host->config->name,
 		       (unsigned long long)agents->term);

@@ -111,6 +111,7 @@ static int run(struct world *w)
 	int r;
 
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); // a limit on files is an error of the store, no more
 	uv_loop_init(&w->loop);
 	r = build(w, &err);
 	if (r < 0) {

@@ -148,6 +148,7 @@ static void unwind(struct agent_call *c, struct ls_host *host, Lockstep__V1__Ter
 	r.term = term;
 	r.migration = v->spec->id;
 	r.cause = ls_seq_cancel_state(c->m->seq) != LS_SEQ_NOT_ASKED ? (char *)"cancelled by the client"
+		  : c->m->all->store_failing ? (char *)"the coordinator's store cannot be written"
 		  : v->error					     ? v->error->message
 								     : (char *)"the destination gave up";
 	ls_host_call(host, "Unwind", &r.base, CALL_MS, &lockstep__v1__word_response__descriptor, on_word, c);

@@ -126,7 +126,8 @@ static void summarize(const struct ls_migration *m, const Lockstep__Store__Finis
 // The record by which a destination that was silent at the end is known to have given up.
 static bool ties_up(const Lockstep__Store__Record *r)
 {
-	return (r->kind_case == LOCKSTEP__STORE__RECORD__KIND_TOLD && (r->told->ended || !r->told->known)) ||
+	return r->kind_case == LOCKSTEP__STORE__RECORD__KIND_RESOLVE_ANSWERED ||
+	       (r->kind_case == LOCKSTEP__STORE__RECORD__KIND_TOLD && (r->told->ended || !r->told->known)) ||
 	       (r->kind_case == LOCKSTEP__STORE__RECORD__KIND_AGENT &&
 		r->agent->event->kind_case == LOCKSTEP__V1__AGENT_EVENT__KIND_ENDED);
 }

@@ -110,6 +110,7 @@ void ls_seq_persisted(struct ls_seq *q, const Lockstep__Store__Record *r, struct
 		break;
 	case LOCKSTEP__STORE__RECORD__KIND_FOUND:
 		settled_at(q, r->found->side);
+		q->side[r->found->side == LOCKSTEP__V1__SIDE__SIDE_DESTINATION].unsure = false;
 		break;
 	case LOCKSTEP__STORE__RECORD__KIND_RESOLVE_ANSWERED:
 		settled_at(q, r->resolve_answered->side);

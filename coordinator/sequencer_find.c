@@ -43,10 +43,11 @@ bool ls_seq_found(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_a
 {
 	struct seq_side *s = &q->side[side];
 
-	s->unsure = false;
 	// A word without a plan, to go with none: what is prepared anew will be refused there.
-	if (!a->known || (!q->planned && (!a->prepare || !a->prepare->schedule)))
+	if (!a->known || (!q->planned && !q->plan_busy && (!a->prepare || !a->prepare->schedule))) {
+		s->unsure = false;
 		return false;
+	}
 	if (!q->planned && !q->plan_busy) {
 		q->plan_busy = true;
 		persist(q, planned(a->prepare, t));
@@ -90,7 +91,7 @@ struct ls_seq *ls_seq_rebuild(const Lockstep__V1__ListAgentMigrationsResponse__E
 	snprintf(actor, sizeof(actor), "not known: learnt from %.64s", host);
 	q = ls_seq_new(spec, actor, t);
 	ls_msg_free(spec);
-	q->side[!side].unsure = true;
+	q->side[LS_SEQ_SOURCE].unsure = q->side[LS_SEQ_DEST].unsure = true;
 	q->side[side].busy = true; // until what is found is durable
 	q->side[LS_SEQ_SOURCE].tried = q->side[LS_SEQ_DEST].tried = true;
 	q->plan_busy = true;

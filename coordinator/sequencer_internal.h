@@ -92,6 +92,12 @@ static inline bool ls_seq_through(const struct seq_side *s)
 	return s->ended && s->how != HOW_OPERATOR;
 }
 
+// Its agent waits for an operator.
+static inline bool ls_seq_waits(const struct seq_side *s)
+{
+	return s->ended && s->how == HOW_OPERATOR;
+}
+
 static inline bool ls_seq_silent(const struct seq_side *s)
 {
 	return s->silent_ns != 0;

@@ -27,11 +27,6 @@ static struct facts facts_of(const struct ls_seq *q)
 			      .dest = spec->destination};
 }
 
-static bool waits(const struct seq_side *s)
-{
-	return s->ended && s->how == HOW_OPERATOR;
-}
-
 // ---- is it open? An empty answer: yes. Else why not.
 
 static const char *fence_not(const struct facts *f)
@@ -63,14 +58,14 @@ static const char *reset_source_not(const struct facts *f)
 {
 	if (!ls_seq_word_is(f->s, "RETURNING"))
 		return "the source is not on its way back";
-	return waits(f->s) ? "" : "no device has failed on the source's way back";
+	return ls_seq_waits(f->s) ? "" : "no device has failed on the source's way back";
 }
 
 static const char *reset_dest_not(const struct facts *f)
 {
 	if (!ls_seq_word_is(f->d, "COMMITTED"))
 		return "the destination is not between its commit and the start";
-	return waits(f->d) && !ls_seq_dest_lost(f->q) ? "" : "no device has failed to start at the destination";
+	return ls_seq_waits(f->d) && !ls_seq_dest_lost(f->q) ? "" : "no device has failed to start at the destination";
 }
 
 static const char *close_not(const struct facts *f)
@@ -184,7 +179,7 @@ static void say_side(Lockstep__V1__ResolveResponse *r, const struct seq_side *s,
 		    : ls_seq_silent(s) ? "; its agent does not answer now"
 				       : "");
 	say(r, text);
-	if (!waits(s) || !s->error)
+	if (!ls_seq_waits(s) || !s->error)
 		return;
 	text = (char *)protobuf_c_empty_string;
 	ls_msg_setf(&text, "%s waits for you: %s%s%s: %s", host, s->error->reason, s->error->device[0] ? ", device " : "",

@@ -167,7 +167,7 @@ static void list_in_memory(struct list_call *c)
 {
 	for (struct ls_migration *m = ls_migrations_newest(c->service->migrations); m; m = ls_migration_older(m)) {
 		Lockstep__V1__Migration v = *ls_seq_view(ls_migration_seq(m));
-		bool open = !ls_seq_ended(ls_migration_seq(m)) || v.phase == LOCKSTEP__V1__PHASE__PHASE_OPERATOR;
+		bool open = !ls_seq_ended(ls_migration_seq(m)) || ls_seq_operator(ls_migration_seq(m));
 
 		if ((c->request->open_only && !open) || (c->request->vm[0] && strcmp(v.spec->vm, c->request->vm) != 0))
 			continue;
