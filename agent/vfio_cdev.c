@@ -36,8 +36,23 @@ static int cannot_open(const char *node, int error, struct ls_error *err)
 		       "cannot open %s", node);
 }
 
+// By the device's own file, or by its group's.
+static void holder_of(const char *path, const char *node, char *ret, size_t size)
+{
+	char link[PATH_MAX], target[PATH_MAX], group[300];
+	ls_vfio_holder(node, ret, size);
+	ssize_t n = snprintf(link, sizeof(link), "%s/iommu_group", path) < (int)sizeof(link)
+			    ? readlink(link, target, sizeof(target) - 1) : -1;
+	if (ret[0] || n <= 0)
+		return;
+	target[n] = 0;
+	const char *slash = strrchr(target, '/');
+	snprintf(group, sizeof(group), "/dev/vfio/%.250s", slash ? slash + 1 : target);
+	ls_vfio_holder(group, ret, size);
+}
+
 // A device that is bound already answers EINVAL, one whose group is open EBUSY.
-static int bind_device(const char *node, struct ls_vfio_opening *o, struct ls_error *err)
+static int bind_device(const char *path, const char *node, struct ls_vfio_opening *o, struct ls_error *err)
 {
 	struct vfio_device_bind_iommufd bind = {.argsz = sizeof(bind), .iommufd = o->iommufd};
 	if (ioctl(o->device, VFIO_DEVICE_BIND_IOMMUFD, &bind) == 0)
@@ -48,7 +63,7 @@ static int bind_device(const char *node, struct ls_vfio_opening *o, struct ls_er
 		return ls_fail(err, LS_E_DEVICE_ABSENT, error, "%s does not open", node);
 	close(o->device); // or we would be found among its holders
 	o->device = -1;
-	ls_vfio_holder(node, who, sizeof(who));
+	holder_of(path, node, who, sizeof(who));
 	return ls_fail(err, LS_E_DEVICE_BUSY, EBUSY, "%s is held by %s", node,
 		       who[0] ? who : "somebody: its group is open, or a dup of it has been kept");
 }
@@ -72,7 +87,7 @@ int ls_vfio_open_cdev(const char *path, struct ls_vfio_opening *ret, struct ls_e
 			r = cannot_open(node, errno, err);
 	}
 	if (r == 0)
-		r = bind_device(node, ret, err);
+		r = bind_device(path, node, ret, err);
 	if (r < 0)
 		ls_vfio_opening_close(ret);
 	return r;

@@ -31,13 +31,35 @@ int ls_worker_check(struct ls_worker *w, struct ls_error *err)
 	return atomic_load(&w->interrupted) ? ls_fail(err, LS_E_CANCELLED, ECANCELED, "interrupted") : 0;
 }
 
+static bool node_known(int node)
+{
+	return node >= 0 && numa_available() >= 0 && node <= numa_max_node();
+}
+
 // A wrong or absent node costs speed, nothing else.
 static void settle_on_node(int node)
 {
-	if (node < 0 || numa_available() < 0 || node > numa_max_node())
+	if (!node_known(node))
 		return;
 	numa_run_on_node(node);
 	numa_set_localalloc();
+}
+
+// A mapping with a policy of its own: touching it first is not enough, as one huge page may span the buffers of two workers.
+static uint8_t *buffer_new(int node)
+{
+	uint8_t *buf = node_known(node) ? numa_alloc_onnode(LS_CHUNK, node) : aligned_alloc(4096, LS_CHUNK);
+	if (buf)
+		memset(buf, 0, LS_CHUNK);
+	return buf;
+}
+
+static void buffer_free(uint8_t *buf, int node)
+{
+	if (buf && node_known(node))
+		numa_free(buf, LS_CHUNK);
+	else
+		free(buf);
 }
 
 static int run_job(struct ls_worker *w, struct ls_job *job, struct ls_job_result *res)
@@ -125,10 +147,7 @@ static void *worker_main(void *arg)
 {
 	struct ls_worker *w = arg;
 	settle_on_node(w->numa_node);
-	// First touched here, hence on this node.
-	w->buf = aligned_alloc(4096, LS_CHUNK);
-	if (w->buf)
-		memset(w->buf, 0, LS_CHUNK);
+	w->buf = buffer_new(w->numa_node);
 	pthread_mutex_lock(&w->lock);
 	for (;;) {
 		while (!w->has_job && !w->quit)
@@ -147,7 +166,7 @@ static void *worker_main(void *arg)
 	}
 	pthread_mutex_unlock(&w->lock);
 	ls_worker_close(w);
-	free(w->buf);
+	buffer_free(w->buf, w->numa_node);
 	pthread_mutex_lock(&w->lock);
 	w->gone = true;
 	uv_async_send(&w->async);
