@@ -124,6 +124,7 @@ static void fold_agent(struct ls_seq *q, enum ls_seq_side side, const Lockstep__
 	case LOCKSTEP__V1__AGENT_EVENT__KIND_ERROR:
 		return ls_seq_fold_error(q, side, e->error);
 	case LOCKSTEP__V1__AGENT_EVENT__KIND_ENDED:
+		s->ended_anew = true;
 		ls_seq_fold_error(q, side, e->ended->error);
 		return fold_ended(s, e->ended->how, e->ended->error);
 	case LOCKSTEP__V1__AGENT_EVENT__KIND_BLACKOUT:
@@ -183,6 +184,7 @@ static void fold_resolved(struct ls_seq *q, const Lockstep__Store__Resolved *r)
 	ls_msg_free(q->refused);
 	q->refused = NULL;
 	q->resolving = r->action;
+	q->side[LS_SEQ_SOURCE].ended_anew = q->side[LS_SEQ_DEST].ended_anew = false;
 	if (r->claim)
 		LS_MSG_APPEND(q->view->n_claim, q->view->claim, ls_msg_clone(r->claim));
 	q->closing |= r->action == LOCKSTEP__V1__RESOLVE_ACTION__RESOLVE_CLOSE;
@@ -202,9 +204,9 @@ static void fold_resolve_answered(struct ls_seq *q, const Lockstep__Store__Resol
 	LS_MSG_SET_CLONE(q->refused, r->error);
 	if (r->error)
 		return;
-	// It goes on, and says so anew when it is through.
+	// It goes on, and says so anew when it is through; that may have overtaken its answer.
 	fold_word(q, side_of(r->side), r->word);
-	if (s->ended && s->how == HOW_OPERATOR)
+	if (s->ended && s->how == HOW_OPERATOR && !s->ended_anew)
 		s->ended = false;
 }
 

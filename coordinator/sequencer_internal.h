@@ -21,6 +21,7 @@ struct seq_side {
 	bool ledger_lost; // rule 9
 	bool closed;	  // told that an operator closed it
 	bool ended;
+	bool ended_anew; // since the operator's last decision
 	int how;	// HOW_*, with `ended`
 	uint32_t gates; // reached
 	char ledger_id[80];
