@@ -137,6 +137,8 @@ static void submit(struct ls_migration *m, const struct ls_role_action *a)
 			ls_fail(&failed.error, LS_E_INTERNAL, -r, "the device's worker did not take the job");
 		}
 	}
+	if (r == 0 && a->job == LS_JOB_SEND)
+		ls_migration_sending(m, i);
 	if (r == 0)
 		return;
 	if (job.fd >= 0)
@@ -288,6 +290,7 @@ void ls_migration_feed(struct ls_migration *m, struct ls_role_event event)
 	m->feeding = false;
 	uv_update_time(m->agent->loop);
 	arm(m);
+	ls_migration_watch_rest(m);
 	ls_migration_tell_waiters(m);
 	if (m->ended)
 		ls_agent_check_stopped(m->agent);
@@ -375,7 +378,8 @@ void ls_migration_free(struct ls_migration *m)
 		if (m->slot[i].stream >= 0)
 			close(m->slot[i].stream);
 	}
-	m->closing = 2;
+	m->closing = 3;
+	uv_close((uv_handle_t *)&m->rest, on_timers_closed);
 	uv_close((uv_handle_t *)&m->progress, on_timers_closed);
 	uv_close((uv_handle_t *)&m->timer, on_timers_closed);
 }

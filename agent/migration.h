@@ -48,6 +48,8 @@ struct ls_migration {
 		int stream;            // accepted socket until the worker takes it; -1
 		bool streamed, adopted, kept; // kept: in the service manager's fd store
 		uint32_t restarts;     // of its worker, as last looked at
+		uint64_t size;         // of its image, as the device estimates it; 0: not known
+		uint64_t send_ns, send_from; // its image is being sent since, and what had been sent before
 	} slot[LS_MAX_DEVICES];
 	unsigned waiting;              // adopt, reset or close jobs while preparing
 	bool returning;                // preparing failed: the VMM gets its devices back
@@ -64,7 +66,7 @@ struct ls_migration {
 	unsigned n_events, capacity;
 	uint64_t sequence_base; // of the first event in this life, less one
 	struct ls_watcher *watchers;
-	uv_timer_t progress;
+	uv_timer_t progress, rest;
 	bool restarted;                // of an earlier life
 	bool ended, done;              // done: closed in the ledger
 	enum ls_end how;
@@ -107,6 +109,10 @@ void ls_migration_dial(struct ls_migration *m);
 void ls_migration_send(struct ls_migration *m, const struct ls_role_action *action);
 void ls_migration_hang_up(struct ls_migration *m);
 int ls_migration_hello(struct ls_migration *m, const char *device, void **ret, size_t *ret_len, struct ls_error *err);
+
+// migration_rest.c
+void ls_migration_sending(struct ls_migration *m, unsigned i);
+void ls_migration_watch_rest(struct ls_migration *m); // after each event
 
 // migration_event.c
 void ls_migration_emit(struct ls_migration *m, const struct ls_role_action *action);

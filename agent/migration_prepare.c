@@ -143,6 +143,7 @@ static void on_job(void *user, const struct ls_job_result *job)
 	}
 	if (job->kind == LS_JOB_ADOPT) {
 		s->adopted = job->status == 0;
+		s->size = job->size;
 		if (s->adopted)
 			ls_migration_keep(m, s->i, job->fd);
 		check_adopted(m, s->i, job);
@@ -327,7 +328,8 @@ struct ls_migration *ls_migration_new(struct ls_agent *a)
 	}
 	uv_timer_init(a->loop, &m->timer);
 	uv_timer_init(a->loop, &m->progress);
-	m->timer.data = m->progress.data = m;
+	uv_timer_init(a->loop, &m->rest);
+	m->timer.data = m->progress.data = m->rest.data = m;
 	return m;
 }
 

@@ -487,6 +487,9 @@ static void strike(struct world *w, enum fault fault)
 	case FAULT_POWER_DEST:
 		crash(w, D, false, false, true);
 		break;
+	case FAULT_REST:
+		feed(w, S, (struct ls_role_event){ .kind = LS_EV_REST, .rest_ns = UINT64_MAX / 2 });
+		break;
 	case FAULT_FENCE:
 		resolve(w);
 		break;

@@ -28,6 +28,7 @@ enum fault {
 	FAULT_BARE_DEST,
 	FAULT_POWER_DEST,    // the host loses power and boots again: VMM and devices are gone
 	FAULT_FENCE,         // an operator returns the VM to a source that waits: the claim may be false
+	FAULT_REST,          // the rest is known not to fit the deadline
 	FAULT_COUNT
 };
 

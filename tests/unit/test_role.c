@@ -12,7 +12,7 @@
 static const char *const fault_names[FAULT_COUNT] = {
 	"none", "fail", "fail-applied", "cut", "cancel-source", "cancel-dest",
 	"settle", "vmm-source", "vmm-dest", "late", "bent", "stuck",
-	"crash-source", "crash-dest", "crash-source-applied", "crash-dest-applied", "bare-source", "bare-dest", "power-dest", "fence",
+	"crash-source", "crash-dest", "crash-source-applied", "crash-dest-applied", "bare-source", "bare-dest", "power-dest", "fence", "rest",
 };
 
 static const struct plan mixes[] = {
@@ -123,6 +123,26 @@ static void a_cancel_before_consent_returns_the_vm(void **state)
 	}
 }
 
+// As soon as it is known, while the VM stands still, and never after consent.
+static void what_cannot_fit_turns_back_at_once(void **state)
+{
+	struct outcome o = { .completions = 1000 };
+	unsigned back = 0, moved = 0;
+
+	for (unsigned at = 0; at <= o.completions; at++) {
+		struct plan p = mixes[3];
+		p.fault = FAULT_REST;
+		p.at = at;
+		p.second_at = ~0u;
+		run_world(&p, &o);
+		if (o.violation[0] || o.source == LS_END_OPERATOR || o.source_runs == o.dest_runs)
+			complain(&p, &o);
+		back += o.source == LS_END_RETURNED;
+		moved += o.source == LS_END_DONE;
+	}
+	assert_true(back > 4 && moved > 8); // before the pause there is no deadline yet
+}
+
 static void broken_rules_are_noticed(void **state)
 {
 	const struct {
@@ -196,6 +216,7 @@ int main(void)
 		cmocka_unit_test(any_one_fault_anywhere_leaves_at_most_one_side_running),
 		cmocka_unit_test(any_two_faults_leave_at_most_one_side_running),
 		cmocka_unit_test(a_cancel_before_consent_returns_the_vm),
+		cmocka_unit_test(what_cannot_fit_turns_back_at_once),
 		cmocka_unit_test(broken_rules_are_noticed),
 		cmocka_unit_test(a_missing_rule_is_noticed),
 	};
