@@ -67,6 +67,12 @@ struct iommu_ioas_map {
 #define IOMMU_IOAS_MAP _IO(';', 0x85)
 #endif
 
+// 7.2: SET (no data) makes vfio_precopy_info.flags an answer. Before, and without, it is an echo.
+#ifndef VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2
+#define VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2 12
+#define VFIO_PRECOPY_INFO_REINIT (1 << 0) // new initial data is on the stream
+#endif
+
 // The deprecated v1 interface: known only to be named and left alone.
 #ifndef VFIO_REGION_TYPE_MIGRATION_DEPRECATED
 #define VFIO_REGION_TYPE_MIGRATION_DEPRECATED 3

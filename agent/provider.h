@@ -59,6 +59,7 @@ struct ls_provider {
 	// On a session's fd. read: 0 is the end in STOP_COPY; -ENOMSG or 0 in PRE_COPY only a temporary one.
 	ssize_t (*read)(struct ls_dev *dev, int data_fd, void *buf, size_t len);
 	ssize_t (*write)(struct ls_dev *dev, int data_fd, const void *buf, size_t len);
+	// 1: as 0, and data that counts as initial has appeared anew, so that readiness is judged afresh (Linux 7.2).
 	int (*precopy_info)(struct ls_dev *dev, int data_fd, uint64_t *initial, uint64_t *dirty);
 };
 

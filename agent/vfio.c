@@ -12,6 +12,7 @@
 
 struct ls_dev {
 	struct ls_vfio_opening opening;
+	bool precopy_flags; // vfio_precopy_info.flags means something
 };
 
 // One VFIO_DEVICE_FEATURE call. `data` (may be NULL for a probe) goes in and comes back.
@@ -85,6 +86,7 @@ static int vfio_open(const char *path, int fd, struct ls_dev **ret, struct ls_er
 	struct ls_dev *dev = malloc(sizeof(*dev));
 	if (!dev)
 		return ls_fail(err, LS_E_RESOURCE, ENOMEM, "cannot open %s", path);
+	dev->precopy_flags = false;
 	dev->opening = LS_VFIO_OPENING_NONE;
 	dev->opening.device = fd;
 	int r = fd >= 0 ? 0 : ls_vfio_open_cdev(path, &dev->opening, err);
@@ -123,6 +125,8 @@ static int vfio_probe(struct ls_dev *dev, struct ls_dev_caps *ret, struct ls_err
 		ret->flags = 0;
 		ret->v1_only = has_v1_region(fd);
 	}
+	if (ret->flags & LS_CAP_PRE_COPY)
+		dev->precopy_flags = feature(fd, VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2 | VFIO_DEVICE_FEATURE_SET, NULL, 0) == 0;
 	ret->size_known = offers(fd, VFIO_DEVICE_FEATURE_MIG_DATA_SIZE, VFIO_DEVICE_FEATURE_GET);
 	ret->dirty_tracking = offers(fd, VFIO_DEVICE_FEATURE_DMA_LOGGING_START, VFIO_DEVICE_FEATURE_SET);
 	return 0;
@@ -187,7 +191,7 @@ static int vfio_precopy_info(struct ls_dev *dev, int data_fd, uint64_t *initial,
 		return -errno;
 	*initial = info.initial_bytes;
 	*dirty = info.dirty_bytes;
-	return 0;
+	return dev->precopy_flags && info.flags & VFIO_PRECOPY_INFO_REINIT ? 1 : 0;
 }
 
 static int vfio_fd(const struct ls_dev *dev)

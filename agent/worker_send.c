@@ -15,6 +15,8 @@
 #define NO_PROGRESS_MS 5 // between rounds that brought nothing
 #define RESTARTS_MAX 16  // of one pre-copy: a guest that resets its device again and again is sent in the pause
 
+#define RENEWALS_MAX 8   // of one pre-copy: initial data that appears anew starts the count of rounds anew
+
 // Switches of test builds break one stream at a time: the first to send since the last such stream was closed.
 static _Atomic(struct ls_worker *) broken_worker;
 
@@ -134,20 +136,22 @@ static int send_piece(struct ls_worker *w, uint8_t *buf, size_t len, struct ls_e
 
 // ---- pre-copy ----
 
-// 0 and both counts; 1: this driver does not tell (K5).
+enum told { TOLD_LEFT, TOLD_RENEWED, TOLD_NOTHING };
+
+// Both counts, unless this driver does not tell (K5). RENEWED: there is initial data again. Negative errno.
 static int left_to_send(struct ls_worker *w, uint64_t *initial, uint64_t *dirty, struct ls_error *err)
 {
 	*initial = *dirty = 0;
 	int r = w->provider->precopy_info(w->dev, w->data_fd, initial, dirty);
 	if (r == -ENOTTY)
-		return 1;
+		return TOLD_NOTHING;
 	if (r < 0 && ls_worker_get(w) == LS_STATE_RUNNING)
 		return guest_reset(err);
 	if (r < 0)
 		return ls_fail(err, LS_E_SAVE_FAILED, -r, "asking how much is left to pre-copy failed");
 	atomic_store(&w->progress.initial_left, *initial);
 	atomic_store(&w->progress.dirty_left, *dirty);
-	return 0;
+	return r > 0 ? TOLD_RENEWED : TOLD_LEFT;
 }
 
 // Reads what was there when the round began, or to the temporary end. What appears meanwhile is the next round's.
@@ -178,20 +182,23 @@ static int pause_between_rounds(struct ls_worker *w, struct ls_error *err)
 
 static int precopy(struct ls_worker *w, const struct ls_job *job, struct ls_error *err)
 {
+	unsigned renewals = 0;
 	int r = 0;
 	for (uint32_t round = 0; r == 0; round++) {
 		uint64_t initial, dirty, sent = 0;
 		int told = left_to_send(w, &initial, &dirty, err);
 		if (told < 0)
 			return told;
-		if (told == 0 && initial == 0 && dirty <= job->rest_bytes)
+		if (told == TOLD_RENEWED && renewals++ < RENEWALS_MAX)
+			round = 0;
+		if (told != TOLD_NOTHING && initial == 0 && dirty <= job->rest_bytes)
 			return 0;
 		if (round >= job->max_rounds && round > 0)
 			return 0;
 		// Without numbers one pass to the temporary end is all that makes sense.
-		r = precopy_round(w, told == 0 ? initial + dirty : UINT64_MAX, &sent, err);
+		r = precopy_round(w, told != TOLD_NOTHING ? initial + dirty : UINT64_MAX, &sent, err);
 		atomic_store(&w->progress.rounds, round + 1);
-		if (r == 0 && told == 1)
+		if (r == 0 && told == TOLD_NOTHING)
 			return 0;
 		if (r == 0 && sent == 0)
 			r = pause_between_rounds(w, err);

@@ -53,6 +53,7 @@ static void reset_by_guest(unsigned seed)
 static struct ls_provider between;
 static enum ls_state reset_before_set;
 static unsigned resets_before_read;
+static unsigned asked, renew_every; // how often what is left was asked for; every so often initial data is there anew
 
 static int set_state(struct ls_dev *dev, enum ls_state to, int *data_fd)
 {
@@ -73,6 +74,19 @@ static ssize_t read_state(struct ls_dev *dev, int data_fd, void *buf, size_t len
 	return n;
 }
 
+static int precopy_info(struct ls_dev *dev, int data_fd, uint64_t *initial, uint64_t *dirty)
+{
+	int r = ls_provider_sim.precopy_info(dev, data_fd, initial, dirty);
+	if (r == 0 && renew_every) {
+		*dirty += 4096; // it is never enough
+		if (++asked % renew_every == 0) {
+			*initial += 4096;
+			r = 1;
+		}
+	}
+	return r;
+}
+
 static void begin_side(struct rig *r, int *vmm, const char *name)
 {
 	char path[200];
@@ -89,6 +103,8 @@ static void begin(void)
 	between = ls_provider_sim;
 	between.set_state = set_state;
 	between.read = read_state;
+	between.precopy_info = precopy_info;
+	asked = renew_every = 0;
 	reset_before_set = LS_STATE_ERROR;
 	resets_before_read = 0;
 	begin_side(&s, &s_vmm, "s");
@@ -239,6 +255,23 @@ static void in_the_pause_it_is_an_error(void **state)
 	finish();
 }
 
+// Linux 7.2, REINIT: four rounds are allowed, and the last question of four finds new initial data each time.
+static void initial_data_that_appears_anew_is_waited_for_within_bounds(void **state)
+{
+	begin();
+	renew_every = 1000;
+	precopy();
+	assert_int_equal(asked, 5); // once before each round, and once more
+	finish();
+	begin();
+	renew_every = 4;
+	precopy();
+	assert_true(asked > 20 && asked < 100);
+	stop_and_send();
+	assert_moved(0);
+	finish();
+}
+
 #ifdef LOCKSTEP_CONTROLS
 static void without_the_marker_nothing_is_believed(void **state)
 {
@@ -277,6 +310,7 @@ int main(void)
 		cmocka_unit_test(twice_with_nothing_sent_in_between),
 		cmocka_unit_test(again_and_again_is_sent_in_the_pause),
 		cmocka_unit_test(in_the_pause_it_is_an_error),
+		cmocka_unit_test(initial_data_that_appears_anew_is_waited_for_within_bounds),
 #ifdef LOCKSTEP_CONTROLS
 		cmocka_unit_test(without_the_marker_nothing_is_believed),
 #endif
