@@ -162,7 +162,7 @@ static int next_source(struct ls_seq *q, struct ls_seq_action *a)
 			return LS_SEQ_UNWIND;
 	} else if (d->prepared && !s->prepared) {
 		return LS_SEQ_PREPARE;
-	} else if (!s->ended) {
+	} else if (!s->ended && !s->ask) {
 		a->gates = ls_seq_allowed(q) & mine & ~s->granted;
 		// The destination's gate first: nothing may be left to ask for once the VM stands still.
 		if (a->gates && !(ls_seq_allowed(q) & theirs & ~d->granted))
@@ -188,7 +188,7 @@ static int next_dest(struct ls_seq *q, struct ls_seq_action *a)
 			return LS_SEQ_SETTLE;
 	} else if (!d->prepared) {
 		return LS_SEQ_PREPARE;
-	} else if (!d->ended) {
+	} else if (!d->ended && !d->ask) {
 		a->gates = ls_seq_allowed(q) & ls_seq_gate_bit(LS_GATE_DECIDE) & ~d->granted;
 		if (a->gates)
 			return LS_SEQ_GRANT;
