@@ -42,7 +42,8 @@ static Lockstep__V1__Gate waiting_gate(const struct ls_seq *q)
 {
 	uint32_t reached = q->side[LS_SEQ_SOURCE].gates | q->side[LS_SEQ_DEST].gates;
 
-	if (q->finished || q->called || phase_of(q) == LOCKSTEP__V1__PHASE__PHASE_UNWINDING)
+	// Every gate lies before the consent.
+	if (q->finished || q->called || ls_seq_consented(q) || phase_of(q) == LOCKSTEP__V1__PHASE__PHASE_UNWINDING)
 		return LOCKSTEP__V1__GATE__GATE_NONE;
 	for (unsigned g = LS_GATE_BEFORE_PAUSE; g < LS_GATE_COUNT; g++)
 		if (reached & ls_seq_held(q) & ls_seq_gate_bit(g))

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "coordinator/message.h"
+#include "coordinator/sequencer_internal.h"
 
 enum { S = LS_SEQ_SOURCE, D = LS_SEQ_DEST };
 
@@ -157,6 +158,9 @@ static void check_call(struct world *w, int side, const struct ls_seq_action *c)
 	switch (c->kind) {
 	case LS_SEQ_PREPARE:
 		HOLDS(w, side == D || w->agent[D].word[0]);
+		// Another life, which perhaps made another plan: it may not be prepared anew.
+		HOLDS(w, !w->agent[side].word[0] || w->agent[side].prepared_in == w->life ||
+				 says(w, side, "ABORTED"));
 		break;
 	case LS_SEQ_GRANT:
 		HOLDS(w, c->gates && !(c->gates & ~allowed));
@@ -167,6 +171,10 @@ static void check_call(struct world *w, int side, const struct ls_seq_action *c)
 		break;
 	case LS_SEQ_UNWIND:
 		HOLDS(w, side == S);
+		break;
+	case LS_SEQ_RESOLVE:
+		HOLDS(w, w->fenced && side == S && c->resolve == LOCKSTEP__V1__RESOLVE_ACTION__RESOLVE_RETURN_FENCED);
+		HOLDS(w, w->n_disk && ls_seq_claim(w->q)); // rule 8: recorded before it is told
 		break;
 	case LS_SEQ_SETTLE:
 		HOLDS(w, side == D);
@@ -189,7 +197,19 @@ static void apply_call(struct world *w, int side, struct ls_seq_answer *answer)
 			ls_fail(&answer->error, LS_E_DEVICE_BUSY, 0, "refused");
 		} else if (!a->word[0]) {
 			speak(w, side, side == S ? "ACTIVE" : "UNDECIDED");
+			a->prepared_in = w->life;
 		}
+		break;
+	case LS_SEQ_RESOLVE:
+		if (says(w, S, "CONSENTED")) {
+			speak(w, S, "RETURNING");
+		} else {
+			answer->status = LS_RPC_FAILED_PRECONDITION;
+			ls_fail(&answer->error, LS_E_CONFLICT, 0, "settled");
+		}
+		break;
+	case LS_SEQ_FIND:
+		answer->prepare = w->prepare[side];
 		break;
 	case LS_SEQ_GRANT:
 		a->granted |= a->call.gates;
@@ -278,9 +298,14 @@ static void drop_pending(struct world *w)
 	w->n_pending = 0;
 }
 
+static void lose_store(struct world *w, unsigned keep);
+
 static void crash(struct world *w)
 {
+	if (!w->n_disk && w->losses)
+		return lose_store(w, 0); // what was learnt was not durable: the agents tell again
 	note(w, "CRASH ");
+	w->life++;
 	ls_seq_free(w->q);
 	drop_pending(w);
 	w->planning = w->cancelled = false;
@@ -301,6 +326,38 @@ static void crash(struct world *w)
 	for (unsigned i = 1; i < w->n_disk; i++)
 		ls_seq_fold(w->q, w->disk[i]);
 	ls_seq_go_on(w->q, now(w));
+}
+
+// The store is an older copy from now on, or empty: then the agents tell.
+static void lose_store(struct world *w, unsigned keep)
+{
+	Lockstep__V1__ListAgentMigrationsResponse__Entry e = LOCKSTEP__V1__LIST_AGENT_MIGRATIONS_RESPONSE__ENTRY__INIT;
+	int side = w->agent[S].word[0] && !ls_seq_last_word(w->agent[S].word) ? S : D;
+
+	note(w, "LOST>%u ", keep);
+	w->losses++;
+	while (w->n_disk > keep)
+		ls_msg_free(w->disk[--w->n_disk]);
+	if (keep)
+		return crash(w);
+	ls_seq_free(w->q);
+	drop_pending(w);
+	w->planning = w->cancelled = false;
+	w->released = 0;
+	w->life++;
+	for (int i = 0; i < 2; i++)
+		w->agent[i].calling = w->agent[i].watching = false;
+	w->q = NULL;
+	w->forgotten = !w->agent[side].word[0] || ls_seq_last_word(w->agent[side].word);
+	if (w->forgotten)
+		return;
+	e.migration = w->spec->id;
+	e.side = side == S ? LOCKSTEP__V1__SIDE__SIDE_SOURCE : LOCKSTEP__V1__SIDE__SIDE_DESTINATION;
+	e.word = w->agent[side].word;
+	e.ledger_id = (char *)(uintptr_t)(side == S ? "ledger-s" : "ledger-d");
+	e.prepare = w->prepare[side];
+	w->q = ls_seq_rebuild(&e, side == S ? "a" : "b", now(w));
+	HOLDS(w, w->q);
 }
 
 static void persist_one(struct world *w)
@@ -344,8 +401,31 @@ enum what {
 	FAILS,
 	CANCEL,
 	CRASH,
+	FENCE,
+	OLDER_STORE,
+	EMPTY_STORE,
 	N_WHAT
 };
+
+static bool may_fence(struct world *w)
+{
+	Lockstep__V1__ResolveResponse *r = ls_seq_explain(w->q);
+	const Lockstep__V1__Migration *v = ls_seq_view(w->q);
+	bool open = false;
+
+	HOLDS(w, r->n_option == 5 && r->n_known >= 2);
+	for (size_t i = 0; i < r->n_option; i++) {
+		const Lockstep__V1__ResolveResponse__Option *o = r->option[i];
+
+		HOLDS(w, o->effect[0] && o->open == !o->why_not[0]);
+		if (o->action == LOCKSTEP__V1__RESOLVE_ACTION__RESOLVE_RETURN_FENCED)
+			open = o->open;
+	}
+	HOLDS(w, !open || (strcmp(v->source_word, "CONSENTED") == 0 && strcmp(v->destination_word, "COMMITTED") != 0 &&
+			   strcmp(v->destination_word, "STARTED") != 0));
+	ls_msg_free(r);
+	return open;
+}
 
 static bool can(struct world *w, enum what what, int side)
 {
@@ -378,6 +458,12 @@ static bool can(struct world *w, enum what what, int side)
 		return w->faults && (side == S ? says(w, S, "ACTIVE") : says(w, D, "UNDECIDED"));
 	case CANCEL:
 		return w->faults && side == S && !w->cancelled;
+	case FENCE:
+		return w->operators && w->faults && side == S && !w->fenced && may_fence(w);
+	case OLDER_STORE:
+		return w->operators && w->faults && side == S && w->n_disk > 1;
+	case EMPTY_STORE:
+		return w->operators && w->faults && side == S && w->n_disk && !w->losses;
 	default:
 		return w->faults && side == S;
 	}
@@ -385,8 +471,11 @@ static bool can(struct world *w, enum what what, int side)
 
 bool world_over(const struct world *w)
 {
-	return w->crashed_early ||
-	       (ls_seq_ended(w->q) && !ls_seq_operator(w->q) && !ls_seq_loose(w->q) && !w->n_pending);
+	if (w->crashed_early || w->forgotten)
+		return true;
+	if (ls_seq_operator(w->q) && strcmp(ls_seq_view(w->q)->error->reason, "CONFLICT") == 0)
+		return !w->n_pending;
+	return (ls_seq_ended(w->q) && !ls_seq_operator(w->q) && !ls_seq_loose(w->q) && !w->n_pending);
 }
 
 unsigned world_options(struct world *w)
@@ -409,6 +498,20 @@ static void release(struct world *w)
 	note(w, "release%d ", gate);
 	w->released |= 1u << gate;
 	HOLDS(w, ls_seq_release(w->q, gate, "test", now(w), &err) == 0);
+}
+
+static void fence(struct world *w)
+{
+	Lockstep__V1__FenceClaim claim = LOCKSTEP__V1__FENCE_CLAIM__INIT;
+	struct ls_error err;
+
+	note(w, "FENCE ");
+	w->fenced = true;
+	claim.host = w->spec->destination;
+	claim.method = LOCKSTEP__V1__FENCE_CLAIM__METHOD__POWERED_OFF;
+	claim.evidence = (char *)(uintptr_t) "off";
+	HOLDS(w, ls_seq_resolve(w->q, LOCKSTEP__V1__RESOLVE_ACTION__RESOLVE_RETURN_FENCED, &claim, "op", now(w), &err) ==
+			 0);
 }
 
 static void happen(struct world *w, enum what what, int side)
@@ -452,9 +555,31 @@ static void happen(struct world *w, enum what what, int side)
 		w->cancelled = true;
 		w->cancel_refused = ls_seq_cancel(w->q, "test", now(w), &err) < 0;
 		return;
+	case FENCE:
+		return fence(w);
+	case OLDER_STORE:
+		return lose_store(w, (w->n_disk + 1) / 2);
+	case EMPTY_STORE:
+		return lose_store(w, 0);
 	default:
 		return crash(w);
 	}
+}
+
+bool world_fence(struct world *w)
+{
+	enum what what = can(w, FENCE, S) ? FENCE : WATCH_BREAKS;
+	int side = what == FENCE ? S : D;
+
+	if (w->fenced || w->faults < 2)
+		return false;
+	if (what != FENCE && w->agent[D].calling)
+		what = CALL_LOST;
+	if (!can(w, what, side))
+		return false;
+	happen(w, what, side);
+	drain(w);
+	return true;
 }
 
 void world_do(struct world *w, unsigned i)
@@ -478,8 +603,16 @@ void world_check_end(struct world *w)
 		HOLDS(w, !w->agent[S].word[0] && !w->agent[D].word[0]);
 		return;
 	}
+	if (w->forgotten)
+		return;
 	v = ls_seq_view(w->q);
 	HOLDS(w, world_over(w));
+	if (v->phase == LOCKSTEP__V1__PHASE__PHASE_OPERATOR) {
+		// Only a false fence may end so, and it never ends in silence.
+		HOLDS(w, w->fenced && strcmp(v->error->reason, "CONFLICT") == 0);
+		HOLDS(w, says(w, D, "COMMITTED") || says(w, D, "STARTED"));
+		return;
+	}
 	switch (v->phase) {
 	case LOCKSTEP__V1__PHASE__PHASE_DONE:
 		HOLDS(w, says(w, S, "RELEASED") && says(w, D, "STARTED"));
@@ -529,6 +662,23 @@ struct world *world_new(uint32_t held, bool feasible, unsigned faults)
 	for (unsigned g = 1; g < LS_GATE_COUNT; g++)
 		if (held & 1u << g)
 			w->spec->hold[w->spec->n_hold++] = (Lockstep__V1__Gate)g;
+	ls_msg_set(&w->spec->vm, "vm");
+	ls_msg_set(&w->spec->source, "a");
+	ls_msg_set(&w->spec->destination, "b");
+	for (int i = 0; i < 2; i++) {
+		Lockstep__V1__PrepareRequest *p;
+
+		LS_MSG_NEW(p, LOCKSTEP__V1__PREPARE_REQUEST__INIT);
+		LS_MSG_NEW(p->schedule, LOCKSTEP__V1__SCHEDULE__INIT);
+		ls_msg_set(&p->vm, "vm");
+		ls_msg_set(&p->peer_host, i == S ? "b" : "a");
+		ls_msg_set(&p->peer_ledger_id, i == S ? "ledger-d" : "");
+		p->side = i == S ? LOCKSTEP__V1__SIDE__SIDE_SOURCE : LOCKSTEP__V1__SIDE__SIDE_DESTINATION;
+		p->n_hold = w->spec->n_hold;
+		p->hold = ls_msg_alloc(LS_GATE_COUNT * sizeof(p->hold[0]));
+		memcpy(p->hold, w->spec->hold, w->spec->n_hold * sizeof(p->hold[0]));
+		w->prepare[i] = p;
+	}
 	w->q = ls_seq_new(w->spec, "test", now(w));
 	drain(w);
 	return w;
@@ -543,6 +693,8 @@ void world_free(struct world *w)
 		for (unsigned i = 0; i < w->agent[a].n; i++)
 			ls_msg_free(w->agent[a].event[i]);
 	ls_seq_free(w->q);
+	ls_msg_free(w->prepare[S]);
+	ls_msg_free(w->prepare[D]);
 	ls_msg_free(w->plan);
 	ls_msg_free(w->spec);
 	free(w);

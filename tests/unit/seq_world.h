@@ -15,6 +15,7 @@ struct world_agent {
 	uint32_t granted;
 	bool at[LS_GATE_COUNT];
 	bool ended;
+	unsigned prepared_in; // which life of the coordinator prepared it
 	unsigned n;
 	Lockstep__V1__AgentEvent *event[WORLD_EVENTS];
 	// the coordinator's side
@@ -27,8 +28,13 @@ struct world {
 	struct ls_seq *q;
 	Lockstep__V1__MigrationSpec *spec;
 	Lockstep__V1__DryRunResponse *plan;
+	Lockstep__V1__PrepareRequest *prepare[2]; // what the agents remember
 	struct world_agent agent[2];
 	bool planning, cancelled, cancel_refused, crashed_early;
+	bool forgotten; // the store was lost when no agent held anything open any more
+	bool operators; // with faults also lost stores, and operators who fence, truly or falsely
+	bool fenced;
+	unsigned life, losses;
 	uint32_t held, released;
 	unsigned faults; // how many more may happen
 	unsigned n_disk, n_pending;
@@ -42,6 +48,8 @@ void world_free(struct world *w);
 // How many things can happen now; world_do() makes the i-th happen. 0: all is over.
 unsigned world_options(struct world *w);
 void world_do(struct world *w, unsigned i);
+// Makes the destination's next answer get lost, then an operator fence it. False: not now.
+bool world_fence(struct world *w);
 bool world_over(const struct world *w);
 // Fails the test if the end is not as the words say.
 void world_check_end(struct world *w);

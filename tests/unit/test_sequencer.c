@@ -162,6 +162,39 @@ static void long_runs_with_many_faults_end_well(void **state)
 	assert_true(ends[LOCKSTEP__V1__PHASE__PHASE_RETURNED] > 100);
 }
 
+static void lost_stores_and_operators_end_well(void **state)
+{
+	unsigned done = 0, returned = 0, conflicts = 0, fenced = 0, forgotten = 0;
+
+	for (uint32_t seed = 1; seed <= 6000; seed++) {
+		uint32_t r = seed * 2654435761u;
+		struct world *w = world_new(next_random(&r) & 14, true, 16);
+		unsigned n, steps = 0;
+
+		w->operators = true;
+		while ((n = world_options(w)) > 0) {
+			if (++steps > STEPS_MAX)
+				fail_msg("seed %u does not end\nafter: %s", seed, w->trace);
+			// Fences are for the time between consent and decision: there faults come thick.
+			if (seed % 2 && strcmp(w->agent[LS_SEQ_SOURCE].word, "CONSENTED") == 0 && world_fence(w))
+				continue;
+			world_do(w, next_random(&r) % 5 ? 0 : next_random(&r) % n);
+		}
+		world_check_end(w);
+		fenced += w->fenced;
+		forgotten += w->forgotten;
+		if (w->q && !w->crashed_early) {
+			done += ls_seq_view(w->q)->phase == LOCKSTEP__V1__PHASE__PHASE_DONE;
+			returned += ls_seq_view(w->q)->phase == LOCKSTEP__V1__PHASE__PHASE_RETURNED;
+			conflicts += ls_seq_view(w->q)->phase == LOCKSTEP__V1__PHASE__PHASE_OPERATOR;
+		}
+		world_free(w);
+	}
+	print_message("%u done, %u returned, %u fenced of which %u falsely, %u forgotten\n", done, returned, fenced,
+		      conflicts, forgotten);
+	assert_true(done > 100 && returned > 100 && fenced > 20 && conflicts > 5);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -172,6 +205,7 @@ int main(void)
 		cmocka_unit_test(every_single_deviation_ends_well),
 		cmocka_unit_test(every_pair_of_deviations_ends_well),
 		cmocka_unit_test(long_runs_with_many_faults_end_well),
+		cmocka_unit_test(lost_stores_and_operators_end_well),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
