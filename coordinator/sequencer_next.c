@@ -139,6 +139,8 @@ static bool conclude(struct ls_seq *q, struct ls_seq_time t)
 		// RELEASED is written after STARTED was heard: the destination's last events only add detail.
 		if (ls_seq_through(d) || ls_seq_patience_over(q, t))
 			ls_seq_finish(q, LOCKSTEP__V1__PHASE__PHASE_DONE, NULL, t);
+	} else if (!s->prepared && ls_seq_consented(q)) {
+		return false; // the source forgot: an operator is called
 	} else if (ls_seq_abandoned(q) && ls_seq_source_home(q) && !(ls_seq_waits(d) && !d->closed)) {
 		// A destination that is silent can no longer commit (rule 1): the VM is free, the loose end is kept.
 		if (ls_seq_dest_clear(q) || ls_seq_patience_over(q, t))
@@ -160,7 +162,7 @@ static int next_source(struct ls_seq *q, struct ls_seq_action *a)
 		// Its word first, where that is in doubt: a ledger that was set back refuses the unwind for ever.
 		if (!s->ask && !ls_seq_never_held(s) && !ls_seq_source_returns(q) && !s->unwind_refused && !s->ended)
 			return LS_SEQ_UNWIND;
-	} else if (d->prepared && !s->prepared) {
+	} else if (d->prepared && !s->prepared && !ls_seq_consented(q)) {
 		return LS_SEQ_PREPARE;
 	} else if (!s->ended && !s->ask) {
 		a->gates = ls_seq_allowed(q) & mine & ~s->granted;
