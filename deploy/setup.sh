@@ -9,6 +9,7 @@ packages=(
   libuv1-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libprotobuf-dev libnuma-dev
   libnghttp2-dev libsqlite3-dev libxxhash-dev libinih-dev libjansson-dev linux-libc-dev
   # test
+  clang libclang-rt-14-dev
   libcmocka-dev python3 python3-grpcio python3-protobuf python3-pytest spin
   # emulated hosts: a kernel module is built for them, and QEMU boots them
   qemu-system-x86 busybox-static cpio kmod xz-utils zstd bc bison flex m4 libelf-dev libssl-dev

@@ -104,6 +104,7 @@ int lsv_cmd_save_final(struct lsv_vf *vf, struct lsv_migf *migf)
 		mutex_lock(&vf->lock);
 		lsm_save_final(&migf->save);
 		mutex_unlock(&vf->lock);
+		wake_up_all(&migf->wq);
 	}
 	mutex_unlock(&migf->lock);
 	cmd_end(vf);

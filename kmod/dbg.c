@@ -32,16 +32,19 @@ static struct dentry *root;
 
 /*
  * By the clock that tests read: jiffies may catch up on lost ticks and cut a sleep
- * short. Ends early when the latency is changed.
+ * short. Ends early when the setting is changed.
  */
-static void arc_sleep(struct lsv_vf *vf, const u32 *latency_ms, u32 ms)
+static void setting_sleep(struct lsv_vf *vf, const u32 *setting)
 {
+	u32 ms = READ_ONCE(*setting);
 	ktime_t end = ktime_add_ms(ktime_get(), ms);
 	DEFINE_WAIT(wait);
 
+	if (!ms)
+		return;
 	for (;;) {
 		prepare_to_wait(&vf->dbg.wq, &wait, TASK_KILLABLE);
-		if (READ_ONCE(*latency_ms) != ms || fatal_signal_pending(current) ||
+		if (READ_ONCE(*setting) != ms || fatal_signal_pending(current) ||
 		    !ktime_before(ktime_get(), end))
 			break;
 		schedule_hrtimeout(&end, HRTIMER_MODE_ABS);
@@ -49,14 +52,18 @@ static void arc_sleep(struct lsv_vf *vf, const u32 *latency_ms, u32 ms)
 	finish_wait(&vf->dbg.wq, &wait);
 }
 
+/* Outstanding work of a length that a test chooses. */
+void lsv_dbg_transfer(struct lsv_vf *vf)
+{
+	setting_sleep(vf, &vf->dbg.transfer_ms);
+}
+
 int lsv_dbg_arc(struct lsv_vf *vf, u32 cur, u32 next, bool *ret_to_error)
 {
-	u32 ms = READ_ONCE(vf->dbg.latency_ms[cur][next]);
 	u32 *slot = &vf->dbg.fail[cur][next];
 	u32 fail = READ_ONCE(*slot);
 
-	if (ms)
-		arc_sleep(vf, &vf->dbg.latency_ms[cur][next], ms);
+	setting_sleep(vf, &vf->dbg.latency_ms[cur][next]);
 	if (!fail)
 		return 0;
 	if (!(fail & LSV_FAIL_STICKY))
@@ -185,9 +192,12 @@ static int arcs_show(struct seq_file *m, void *unused)
 	struct lsv_vf *vf = m->private;
 	u32 i, j, now = READ_ONCE(vf->dbg.now);
 
-	if (now)
-		seq_printf(m, "%s %s now\n", state_names[(now - 1) / LSV_STATES],
-			   state_names[(now - 1) % LSV_STATES]);
+	if (now == LSV_NOW_RESET)
+		seq_puts(m, "reset now\n");
+	else if (now)
+		seq_printf(m, "%s %s now\n",
+			   state_names[(now - LSV_NOW_ARC(0, 0)) / LSV_STATES],
+			   state_names[(now - LSV_NOW_ARC(0, 0)) % LSV_STATES]);
 	for (i = 0; i < LSV_STATES; i++)
 		for (j = 0; j < LSV_STATES; j++)
 			if (vf->dbg.arc_count[i][j])
@@ -255,6 +265,26 @@ static const struct file_operations reset_fops = {
 	.write = reset_write,
 };
 
+static int transfer_get(void *data, u64 *value)
+{
+	struct lsv_vf *vf = data;
+
+	*value = READ_ONCE(vf->dbg.transfer_ms);
+	return 0;
+}
+
+static int transfer_set(void *data, u64 value)
+{
+	struct lsv_vf *vf = data;
+
+	if (value > LSV_TRANSFER_MAX_MS)
+		return -EINVAL;
+	WRITE_ONCE(vf->dbg.transfer_ms, value);
+	wake_up_all(&vf->dbg.wq);
+	return 0;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(transfer_fops, transfer_get, transfer_set, "%llu\n");
+
 static int going_get(void *data, u64 *value)
 {
 	struct lsv_pf *pf = data;
@@ -294,7 +324,7 @@ void lsv_dbg_add(struct lsv_vf *vf)
 	debugfs_create_file("counters", 0400, d, vf, &counters_fops);
 	debugfs_create_u64("save_rate", 0600, d, &vf->dbg.save_rate);
 	debugfs_create_u64("load_rate", 0600, d, &vf->dbg.load_rate);
-	debugfs_create_u32("transfer_ms", 0600, d, &vf->dbg.transfer_ms);
+	debugfs_create_file("transfer_ms", 0600, d, vf, &transfer_fops);
 	debugfs_create_u32("quirks", 0600, d, &vf->dbg.quirks);
 	debugfs_create_file("reset", 0200, d, vf, &reset_fops);
 	vf->dbg.dir = d;

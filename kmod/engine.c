@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The model's environment in a kernel, and the thread that turns its engine. */
-#include <linux/delay.h>
 #include <linux/hrtimer.h>
 #include <linux/kthread.h>
 #include <linux/memcontrol.h>
@@ -58,15 +57,6 @@ static void env_unlock(void *ctx)
 	mutex_unlock(&vf->lock);
 }
 
-/* Outstanding work of a length that a test chooses. */
-static void transfer_delay(struct lsv_vf *vf)
-{
-	u32 ms = READ_ONCE(vf->dbg.transfer_ms);
-
-	if (ms)
-		msleep(min_t(u32, ms, LSV_TRANSFER_MAX_MS));
-}
-
 static int env_dma_read(void *ctx, uint64_t iova, void *buf, uint32_t len)
 {
 	struct lsv_vf *vf = ctx;
@@ -78,7 +68,7 @@ static int env_dma_write(void *ctx, uint64_t iova, const void *buf, uint32_t len
 {
 	struct lsv_vf *vf = ctx;
 
-	transfer_delay(vf);
+	lsv_dbg_transfer(vf);
 	return vfio_dma_rw(&vf->vdev, iova, (void *)buf, len, true);
 }
 
@@ -90,7 +80,7 @@ static void env_irq(void *ctx, uint32_t vector)
 static int env_p2p_write(void *ctx, uint32_t to, uint32_t from, uint64_t seq,
 			 uint32_t offset, const void *buf, uint32_t len)
 {
-	transfer_delay(ctx);
+	lsv_dbg_transfer(ctx);
 	return lsv_fabric_deliver(ctx, to, from, seq, offset, buf, len);
 }
 

@@ -42,7 +42,7 @@
 #define LSV_RATE_DEFAULT	1000		/* descriptors per second */
 #define LSV_RATE_MAX		1000000
 #define LSV_LATENCY_MAX_MS	60000
-#define LSV_TRANSFER_MAX_MS	10000
+#define LSV_TRANSFER_MAX_MS	60000
 #define LSV_NTYPES		3
 
 struct lsv_fabric;
@@ -85,7 +85,7 @@ struct lsv_migf {
 struct lsv_dbg {
 	struct dentry *dir;
 	wait_queue_head_t wq;			/* a latency changed */
-	u32 now;				/* under way: from * LSV_STATES + to + 1 */
+	u32 now;				/* under way: LSV_NOW_*, 0: nothing */
 	u32 latency_ms[LSV_STATES][LSV_STATES];
 	u32 fail[LSV_STATES][LSV_STATES];	/* errno | LSV_FAIL_* */
 	u64 arc_count[LSV_STATES][LSV_STATES];
@@ -94,6 +94,9 @@ struct lsv_dbg {
 	u32 transfer_ms;
 	u32 quirks;
 };
+
+#define LSV_NOW_RESET		1
+#define LSV_NOW_ARC(from, to)	(2 + (from) * LSV_STATES + (to))
 
 #define LSV_FAIL_STICKY		BIT(16)
 #define LSV_FAIL_TO_ERROR	BIT(17)
@@ -213,6 +216,7 @@ void lsv_dbg_add_pf(struct lsv_pf *pf);
 void lsv_dbg_del_pf(struct lsv_pf *pf);
 void lsv_dbg_add(struct lsv_vf *vf);
 void lsv_dbg_del(struct lsv_vf *vf);
+void lsv_dbg_transfer(struct lsv_vf *vf);	/* sleeps as long as asked for */
 /* Sleeps, and answers 0 or the errno asked for; *ret_to_error: and go to ERROR. */
 int lsv_dbg_arc(struct lsv_vf *vf, u32 cur, u32 next, bool *ret_to_error);
 

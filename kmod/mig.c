@@ -142,7 +142,7 @@ static struct file *set_state(struct vfio_device *vdev,
 			file = ERR_PTR(ret);
 			break;
 		}
-		WRITE_ONCE(vf->dbg.now, cur * LSV_STATES + next + 1);
+		WRITE_ONCE(vf->dbg.now, LSV_NOW_ARC(cur, next));
 		file = step(vf, next);
 		if (IS_ERR(file))
 			break;
@@ -199,6 +199,7 @@ const struct vfio_migration_ops lsv_mig_ops = {
 void lsv_vf_reset_locked(struct lsv_vf *vf)
 {
 	lockdep_assert_held(&vf->state_mutex);
+	WRITE_ONCE(vf->dbg.now, LSV_NOW_RESET);
 	lsv_initiator_quiesce(vf);
 	lsv_disable_fds(vf);
 	mutex_lock(&vf->lock);
@@ -206,6 +207,7 @@ void lsv_vf_reset_locked(struct lsv_vf *vf)
 	lsv_config_init(vf);
 	mutex_unlock(&vf->lock);
 	vf->state = LSM_RUNNING;
+	WRITE_ONCE(vf->dbg.now, 0);
 }
 
 /* Whoever holds the mutex does a reset that came meanwhile. */

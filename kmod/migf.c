@@ -3,6 +3,7 @@
 #include <linux/anon_inodes.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/poll.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -40,61 +41,65 @@ static void throttle_account(struct lsv_migf *migf, u64 rate, size_t n)
 				div64_u64((u64)n * NSEC_PER_SEC, rate);
 }
 
-static ssize_t read_staged(struct lsv_migf *migf, char __user *buf, size_t len)
+/* Bytes put into the bounce page, 0: the end, negative errno. */
+static int stage(struct lsv_migf *migf, size_t len)
 {
 	struct lsm_save *s = &migf->save;
-	struct lsv_vf *vf = migf->vf;
+	int n = -ENODEV;
+
+	mutex_lock(&migf->lock);
+	if (!migf->disabled) {
+		mutex_lock(&migf->vf->lock);
+		n = lsm_save_fill(s);
+		mutex_unlock(&migf->vf->lock);
+		if (n == -ENOMSG &&
+		    READ_ONCE(migf->vf->dbg.quirks) & LSV_QUIRK_READ_ZERO)
+			n = 0;
+		if (n > 0) {
+			n = min_t(size_t, min_t(size_t, n, len), PAGE_SIZE);
+			memcpy(migf->bounce, s->buf + s->pos, n);
+		}
+	}
+	mutex_unlock(&migf->lock);
+	return n;
+}
+
+/* What the user has got. False: the session ended meanwhile. */
+static bool taken(struct lsv_migf *migf, u32 n)
+{
+	bool ok;
+
+	mutex_lock(&migf->lock);
+	ok = !migf->disabled;
+	if (ok)
+		lsm_save_consume(&migf->save, n);
+	mutex_unlock(&migf->lock);
+	return ok;
+}
+
+static ssize_t read_staged(struct lsv_migf *migf, char __user *buf, size_t len)
+{
 	size_t done = 0;
 	int n = 0;
 
 	while (done < len) {
-		mutex_lock(&vf->lock);
-		n = lsm_save_fill(s);
-		mutex_unlock(&vf->lock);
+		n = stage(migf, len - done);
 		if (n <= 0)
 			break;
-		n = min_t(size_t, n, len - done);
-		if (copy_to_user(buf + done, s->buf + s->pos, n)) {
+		if (copy_to_user(buf + done, migf->bounce, n)) {
 			n = -EFAULT;
 			break;
 		}
-		lsm_save_consume(s, n);
+		if (!taken(migf, n)) {
+			n = -ENODEV;
+			break;
+		}
 		done += n;
 		if (fatal_signal_pending(current))
 			break;
 		cond_resched();
 	}
-	if (n == -ENOMSG && READ_ONCE(vf->dbg.quirks) & LSV_QUIRK_READ_ZERO)
-		n = 0;
 	return done ? done : min(n, 0);
-}
-
-static ssize_t migf_read(struct file *filp, char __user *buf, size_t len, loff_t *pos)
-{
-	struct lsv_migf *migf = filp->private_data;
-	ssize_t ret;
-	u64 rate = 0;
-
-	if (pos)
-		return -ESPIPE;
-
-	mutex_lock(&migf->lock);
-	if (!migf->disabled)
-		rate = READ_ONCE(migf->vf->dbg.save_rate);
-	mutex_unlock(&migf->lock);
-	ret = throttle_wait(migf, rate);
-	if (ret)
-		return ret;
-
-	mutex_lock(&migf->lock);
-	ret = -ENODEV;
-	if (!migf->disabled) {
-		ret = read_staged(migf, buf, throttle_limit(rate, len));
-		if (ret > 0)
-			throttle_account(migf, rate, ret);
-	}
-	mutex_unlock(&migf->lock);
-	return ret;
 }
 
 static ssize_t write_fed(struct lsv_migf *migf, const char __user *buf, size_t len)
@@ -107,7 +112,10 @@ static ssize_t write_fed(struct lsv_migf *migf, const char __user *buf, size_t l
 
 		if (copy_from_user(migf->bounce, buf + done, n))
 			return done ? done : -EFAULT;
-		ret = lsm_load_feed(&migf->load, migf->bounce, n);
+		mutex_lock(&migf->lock);
+		ret = migf->disabled ? -ENODEV :
+		      lsm_load_feed(&migf->load, migf->bounce, n);
+		mutex_unlock(&migf->lock);
 		if (ret)
 			return ret;
 		done += n;
@@ -118,32 +126,60 @@ static ssize_t write_fed(struct lsv_migf *migf, const char __user *buf, size_t l
 	return done;
 }
 
+/* 0, or the rate that holds now in *ret_rate; ENODEV once disabled, EINTR. */
+static int session_wait(struct lsv_migf *migf, bool saving, u64 *ret_rate)
+{
+	mutex_lock(&migf->lock);
+	if (migf->disabled) {
+		mutex_unlock(&migf->lock);
+		return -ENODEV;
+	}
+	*ret_rate = saving ? READ_ONCE(migf->vf->dbg.save_rate) :
+			     READ_ONCE(migf->vf->dbg.load_rate);
+	mutex_unlock(&migf->lock);
+	return throttle_wait(migf, *ret_rate);
+}
+
+static ssize_t migf_read(struct file *filp, char __user *buf, size_t len, loff_t *pos)
+{
+	struct lsv_migf *migf = filp->private_data;
+	ssize_t ret;
+	u64 rate;
+
+	if (pos)
+		return -ESPIPE;
+
+	if (mutex_lock_interruptible(&migf->io_lock))
+		return -EINTR;
+	ret = session_wait(migf, true, &rate);
+	if (!ret) {
+		ret = read_staged(migf, buf, throttle_limit(rate, len));
+		if (ret > 0)
+			throttle_account(migf, rate, ret);
+	}
+	mutex_unlock(&migf->io_lock);
+	return ret;
+}
+
 static ssize_t migf_write(struct file *filp, const char __user *buf, size_t len,
 			  loff_t *pos)
 {
 	struct lsv_migf *migf = filp->private_data;
 	ssize_t ret;
-	u64 rate = 0;
+	u64 rate;
 
 	if (pos)
 		return -ESPIPE;
 
-	mutex_lock(&migf->lock);
-	if (!migf->disabled)
-		rate = READ_ONCE(migf->vf->dbg.load_rate);
-	mutex_unlock(&migf->lock);
-	ret = throttle_wait(migf, rate);
-	if (ret)
-		return ret;
-
-	mutex_lock(&migf->lock);
-	ret = -ENODEV;
-	if (!migf->disabled) {
+	if (mutex_lock_interruptible(&migf->io_lock))
+		return -EINTR;
+	ret = session_wait(migf, false, &rate);
+	if (!ret) {
 		ret = write_fed(migf, buf, throttle_limit(rate, len));
 		if (ret > 0)
 			throttle_account(migf, rate, ret);
 	}
-	mutex_unlock(&migf->lock);
+	mutex_unlock(&migf->io_lock);
 	return ret;
 }
 
@@ -169,6 +205,7 @@ static long migf_precopy_info(struct lsv_migf *migf, unsigned long arg)
 	mutex_unlock(&migf->lock);
 	if (ret)
 		return ret;
+	wake_up_all(&migf->wq);
 
 	info.flags = 0;
 	info.initial_bytes = initial;
@@ -186,11 +223,32 @@ static long migf_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 	return -ENOTTY;
 }
 
+/* Most drivers have no poll; a quirk of ours shows what the others do. */
+static __poll_t migf_poll(struct file *filp, struct poll_table_struct *wait)
+{
+	struct lsv_migf *migf = filp->private_data;
+	__poll_t mask = 0;
+
+	poll_wait(filp, &migf->wq, wait);
+	mutex_lock(&migf->lock);
+	if (migf->disabled) {
+		mask = EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
+	} else {
+		mutex_lock(&migf->vf->lock);
+		if (lsm_save_ready(&migf->save))
+			mask = EPOLLIN | EPOLLRDNORM;
+		mutex_unlock(&migf->vf->lock);
+	}
+	mutex_unlock(&migf->lock);
+	return mask;
+}
+
 /* The function dropped its reference when it disabled the session. */
 static int migf_release(struct inode *inode, struct file *filp)
 {
 	struct lsv_migf *migf = filp->private_data;
 
+	mutex_destroy(&migf->io_lock);
 	mutex_destroy(&migf->lock);
 	kfree(migf->bounce);
 	kfree(migf);
@@ -200,6 +258,18 @@ static int migf_release(struct inode *inode, struct file *filp)
 static const struct file_operations save_fops = {
 	.owner = THIS_MODULE,
 	.read = migf_read,
+	.unlocked_ioctl = migf_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+	.release = migf_release,
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+	.llseek = no_llseek,
+#endif
+};
+
+static const struct file_operations save_poll_fops = {
+	.owner = THIS_MODULE,
+	.read = migf_read,
+	.poll = migf_poll,
 	.unlocked_ioctl = migf_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 	.release = migf_release,
@@ -224,6 +294,7 @@ static struct lsv_migf *migf_alloc(struct lsv_vf *vf,
 
 	if (!migf)
 		return ERR_PTR(-ENOMEM);
+	mutex_init(&migf->io_lock);
 	mutex_init(&migf->lock);
 	init_waitqueue_head(&migf->wq);
 	migf->vf = vf;
@@ -244,7 +315,9 @@ static struct lsv_migf *migf_alloc(struct lsv_vf *vf,
 
 struct lsv_migf *lsv_migf_save(struct lsv_vf *vf, bool precopy)
 {
-	struct lsv_migf *migf = migf_alloc(vf, &save_fops, O_RDONLY);
+	bool poll = READ_ONCE(vf->dbg.quirks) & LSV_QUIRK_POLL;
+	struct lsv_migf *migf = migf_alloc(vf, poll ? &save_poll_fops : &save_fops,
+					   O_RDONLY);
 	int ret;
 
 	if (IS_ERR(migf))

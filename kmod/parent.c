@@ -92,6 +92,12 @@ static int vf_probe(struct mdev_device *mdev)
 	lsv_config_init(vf);
 	mutex_unlock(&vf->lock);
 	dev_set_drvdata(&mdev->dev, vf);
+	/* The core would do it too, and not notice that there was no memory. */
+	ret = vfio_assign_device_set(&vf->vdev, vf);
+	if (ret) {
+		vfio_put_device(&vf->vdev);
+		return ret;
+	}
 	/* Before anyone can open it: a parent that goes away must find it. */
 	lsv_pf_add_vf(vf->pf, vf);
 	ret = vfio_register_emulated_iommu_dev(&vf->vdev);

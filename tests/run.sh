@@ -128,5 +128,8 @@ for kind in address,undefined thread; do
   suite "unit-${kind%%,*}" unit "$dir" "$skip"
   suite "integration-${kind%%,*}" integration "$dir" tests/integration
 done
+fuzz_seconds=20
+[ $mode != full ] || fuzz_seconds=600
+suite fuzz-image tests/fuzz/run.sh $fuzz_seconds
 suite kernel tests/kernel/run.sh "$repo/build-controls"
 finish

@@ -1,32 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Random requests, legal and not, from many threads at once: kmod_hammer SEED ROUNDS
- * Nothing is expected of the answers; the device must survive, and work after a reset.
+ * Random requests, legal and not, from many threads at once: kmod_hammer SEED ROUNDS SECONDS [cdev]
+ * Ends when either is over. Nothing is expected of the answers; the devices must survive, and work after a reset. Then the
+ * module is unloaded and loaded again while others use its files.
  */
-#include "kmod_vm.h"
-
-#include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include <sys/wait.h>
+#include <time.h>
 
-#define DEVICES 3
+#include "kmod_hammer.h"
 
-static struct vm vm;
-static struct vdev devices[DEVICES];
-static atomic_int data_fds[8];		/* shared on purpose; 0: none */
-static atomic_ulong done;
+struct vm vm;
+struct hammered devices[DEVICES];
+atomic_int data_fds[DATA_FDS];
+uint8_t *scratch;
+atomic_ulong counts[KINDS];
+
+static const char *const kind_names[KINDS] = {
+	"states", "data_fd", "resets", "odd requests", "closes", "interrupt set-ups", "knobs", "children", "removals",
+};
 static unsigned long rounds;
 static uint64_t seed;
+static double end;
+static atomic_ulong done;
+static atomic_bool over;
+static pthread_t threads[THREADS];
 
-static uint64_t random_next(uint64_t *state)
+uint64_t random_next(uint64_t *state)
 {
 	*state ^= *state << 13;
 	*state ^= *state >> 7;
@@ -34,174 +37,181 @@ static uint64_t random_next(uint64_t *state)
 	return *state;
 }
 
-static void use_data_fd(uint64_t r)
+static double seconds(void)
 {
-	static const unsigned sizes[] = { 0, 1, 24, 4096, 70000 };
-	static _Thread_local char buf[70000];
-	/* A dup: others may close theirs at any time, and numbers are reused. */
-	int fd = data_fds[r % 8] ? dup(data_fds[r % 8]) : -1;
-	unsigned n = sizes[r >> 8 & 7 ? (r >> 8 & 7) % 5 : 0];
-	struct vm_precopy_info info = { .argsz = (uint32_t)(r >> 16 & 63) };
+	struct timespec t;
 
-	if (fd < 0)
-		return;
-	switch (r >> 32 & 3) {
-	case 0:
-		(void)!read(fd, buf, n);
-		break;
-	case 1:
-		(void)!write(fd, buf, n);
-		break;
-	case 2:
-		ioctl(fd, VM_GET_PRECOPY_INFO, &info);
-		break;
-	default:
-		(void)!pread(fd, buf, n, 8);
-		break;
-	}
-	close(fd);
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static void move_state(struct vdev *v, uint64_t r)
+static bool more(void)
 {
-	int fd, old;
-
-	set_state(v, r >> 8 & 15 ? r >> 8 & 7 : (unsigned)(r >> 16), &fd);
-	if (fd < 0)
-		return;
-	old = atomic_exchange(&data_fds[r >> 40 & 7], fd);
-	if (old)
-		close(old);
+	if (atomic_fetch_add(&done, 1) >= rounds || seconds() >= end)
+		atomic_store(&over, true);
+	return !atomic_load(&over);
 }
 
-static void odd_request(struct vdev *v, uint64_t r)
+/* A dup of its fd, so that it may be closed under us. */
+static bool borrow(struct hammered *h, struct vdev *ret)
 {
-	uint64_t buf[8];
+	int fd = atomic_load(&h->fd);
 
-	memset(buf, (int)r, sizeof(buf));
-	switch (r >> 8 & 15) {
-	case 0:
-		feature(v, (uint32_t)(r >> 16), buf, r >> 48 & 31);
-		break;
-	case 1:
-		ioctl(v->fd, _IO(VFIO_TYPE, VFIO_BASE + (r >> 16 & 31)), buf);
-		break;
-	case 2:
-		mmap(NULL, 4096, PROT_READ, MAP_SHARED, v->fd, (off_t)(r >> 16 & 7) << 40);
-		break;
-	case 3:
-		(void)!pwrite(v->fd, buf, r >> 16 & 63, (off_t)(r >> 32 & 15) << 40 | (r >> 40 & 0xfff));
-		break;
-	case 4:
-		(void)!pread(v->fd, buf, r >> 16 & 63, (off_t)(r >> 32 & 15) << 40 | (r >> 40 & 0xfff));
-		break;
-	case 5:
-		write_file("/sys/class/mdev_bus/lockstep-pf0/reset", "1");
-		break;
-	case 6:
-		vdev_start(v);
-		break;
-	case 7:
-		write_file("/sys/kernel/debug/lockstep_vdev/lockstep-pf0/going", "1");
-		write_file("/sys/kernel/debug/lockstep_vdev/lockstep-pf0/going", "0");
-		break;
-	default:
-		get_state(v);
-		break;
-	}
-}
-
-static void keep_busy(struct vdev *v)
-{
-	vdev_start(v);
-	ring_start(v, 4);
+	*ret = h->v;
+	ret->fd = fd > 0 ? dup(fd) : -1;
+	return ret->fd >= 0;
 }
 
 static void *hammer(void *arg)
 {
 	uint64_t state = seed * 0x9e3779b97f4a7c15ull + (uintptr_t)arg + 1;
 
-	while (atomic_fetch_add(&done, 1) < rounds) {
+	while (more()) {
 		uint64_t r = random_next(&state);
-		struct vdev *v = &devices[(r >> 56) % DEVICES];
+		struct hammered *h = &devices[(r >> 56) % LASTING];
+		struct vdev v;
 
-		switch (r & 15) {
-		case 0:
-			reset(v);
-			keep_busy(v);
-			break;
-		case 1: case 2:
-			odd_request(v, r);
-			break;
-		case 3: case 4: case 5: case 6: case 7:
-			use_data_fd(r >> 4);
-			break;
-		default:
-			move_state(v, r);
-			break;
+		if (!borrow(h, &v)) {
+			hammer_reopen(h);
+			continue;
 		}
+		hammer_once(h, &v, r);
+		close(v.fd);
 	}
 	return NULL;
+}
+
+/* Devices that come, are used by all, and are removed while they are. */
+static void *come_and_go(void *arg)
+{
+	struct hammered *h = arg;
+	uint64_t state = seed + (uintptr_t)(h - devices) * 77 + 5;
+
+	while (more()) {
+		struct hammered_removal removal = { .v = &h->v };
+		pthread_t remover;
+		struct vdev v;
+
+		if (!hammer_create(h)) {
+			hammer_forget(h);
+			vdev_remove(&h->v);
+			continue;
+		}
+		for (unsigned n = random_next(&state) % 40; n; n--)
+			if (borrow(h, &v)) {
+				hammer_once(h, &v, random_next(&state));
+				close(v.fd);
+			}
+		pthread_create(&remover, NULL, hammer_remove, &removal);
+		for (unsigned n = random_next(&state) % 20; n; n--)
+			if (borrow(h, &v)) {
+				hammer_once(h, &v, random_next(&state));
+				close(v.fd);
+			}
+		hammer_close(h);
+		pthread_join(remover, NULL);
+		hammer_forget(h);
+		atomic_fetch_add(&counts[REMOVALS], 1);
+	}
+	return NULL;
+}
+
+static void *disturb(void *unused)
+{
+	uint64_t state = seed ^ 0xfeed;
+
+	(void)unused;
+	while (!atomic_load(&over)) {
+		pthread_kill(threads[random_next(&state) % HAMMERS], SIGUSR1);
+		nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
+	}
+	return NULL;
+}
+
+static void on_signal(int number)
+{
+	(void)number;
 }
 
 /* Every device is as good as new. */
 static bool survived(void)
 {
-	for (unsigned i = 0; i < DEVICES; i++) {
-		struct vdev *v = &devices[i];
+	write_file(PARENT_DEBUG "going", "0");
+	for (unsigned i = 0; i < LASTING; i++) {
+		struct vdev v;
 		struct image x = { 0 };
+		bool ok;
 
-		if (reset(v) || get_state(v) != LSM_RUNNING || !vdev_start(v))
+		while (!borrow(&devices[i], &v))
+			if (!hammer_reopen(&devices[i]))
+				return false;
+		hammer_calm(&v);
+		if (reset(&v) || get_state(&v) != LSM_RUNNING || !vdev_start(&v))
 			return false;
-		while (read(v->irq[0], &(uint64_t){ 0 }, 8) == 8)
+		while (read(v.irq[0], &(uint64_t){ 0 }, 8) == 8)
 			;
-		ring_start(v, 4);
-		if (!irq_wait(v, 3) || save(v, &x) || reset(v) || load(v, &x) || reset(v))
-			return false;
+		hammer_ring(&devices[i]);
+		ring_start(&v, 4);
+		ok = irq_wait(&v, 3) && !save(&v, &x) && !reset(&v) && !load(&v, &x) && !reset(&v);
+		close(v.fd);
 		free(x.p);
+		if (!ok)
+			return false;
 	}
 	return true;
 }
 
+static bool all_gone(void)
+{
+	bool ok = true;
+
+	for (unsigned i = 0; i < LASTING; i++) {
+		hammer_close(&devices[i]);
+		vdev_close(&devices[i].v);
+		ok = vdev_remove(&devices[i].v) && ok;
+	}
+	return ok;
+}
+
 int main(int argc, char **argv)
 {
-	static const char *types[DEVICES] = { "full", "p2p", "stopcopy" };
-	pthread_t threads[6];
+	pthread_t disturber;
+	unsigned long total = 0;
 	bool ok;
 
 	seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
 	rounds = argc > 2 ? strtoul(argv[2], NULL, 0) : 20000;
+	end = seconds() + (argc > 3 ? atof(argv[3]) : 600);
 	signal(SIGPIPE, SIG_IGN);
-	vm_init(&vm);
-	for (unsigned i = 0; i < DEVICES; i++) {
-		struct vdev *v = &devices[i];
-
-		/* A kernel without PRE_COPY has no full type. */
-		if (!vdev_create(v, types[i], (int)i, 1, (int)i) && !vdev_create(v, "p2p", (int)i, 1, (int)i))
-			return 2;
-		if (!vdev_open(&vm, v) || !vdev_attr(v, "lockstep/rate", "0") || !vdev_start(v))
-			return 2;
-		ring_desc(&vm, v, 0, LSM_OP_FILL, LSM_DESC_STAMP, 0, 16384, 0x40000);
-		ring_desc(&vm, v, 1, LSM_OP_P2P_WRITE, LSM_DESC_STAMP, (i + 1) % DEVICES, 256, 0x40000);
-		ring_desc(&vm, v, 2, LSM_OP_P2P_WRITE, LSM_DESC_STAMP, (i + 2) % DEVICES, 4096, 0x40000);
-		ring_desc(&vm, v, 3, LSM_OP_DMA_WRITE, LSM_DESC_STAMP | LSM_DESC_IRQ | LSM_DESC_COMPLETE,
-			  0, 64, 0x40000);
-		keep_busy(v);
+	sigaction(SIGUSR1, &(struct sigaction){ .sa_handler = on_signal }, NULL);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	vm_init(&vm, argc > 4 && !strcmp(argv[4], "cdev"));
+	if (!hammer_set_up()) {
+		perror("kmod_hammer: devices");
+		return 2;
 	}
-	for (uintptr_t i = 0; i < 6; i++)
+	for (uintptr_t i = 0; i < HAMMERS; i++)
 		pthread_create(&threads[i], NULL, hammer, (void *)i);
-	for (unsigned i = 0; i < 6; i++)
+	for (unsigned i = HAMMERS; i < THREADS; i++)
+		pthread_create(&threads[i], NULL, come_and_go, &devices[LASTING + i - HAMMERS]);
+	pthread_create(&disturber, NULL, disturb, NULL);
+	for (unsigned i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
+	pthread_join(disturber, NULL);
 	ok = survived();
-	for (unsigned i = 0; i < DEVICES; i++)
-		vdev_close(&devices[i]);
-	/* Data fds outlive their devices. */
-	for (unsigned i = 0; i < DEVICES; i++)
-		ok = vdev_remove(&devices[i]) && ok;
-	for (unsigned i = 0; i < 8; i++)
-		use_data_fd(i);
-	printf("%s 1 - survived %lu random requests, seed %llu\n", ok ? "ok" : "not ok", rounds,
-	       (unsigned long long)seed);
-	printf("%d passed, %d failed\n", ok, !ok);
+	printf("%s 1 - every device works\n", ok ? "ok" : "not ok");
+	/* Data fds outlive their devices, and keep the module. */
+	if (!all_gone() || !hammer_unload(&vm, seed)) {
+		printf("not ok 2 - removed, unloaded and loaded again under load\n");
+		ok = false;
+	} else {
+		printf("ok 2 - removed, unloaded and loaded again under load\n");
+	}
+	for (unsigned i = 0; i < KINDS; i++) {
+		printf("# %lu %s\n", counts[i], kind_names[i]);
+		total += counts[i];
+	}
+	printf("# %lu requests from %d threads, seed %llu\n", total, THREADS, (unsigned long long)seed);
+	printf("%d passed, %d failed\n", ok ? 2 : 0, ok ? 0 : 1);
 	return !ok;
 }

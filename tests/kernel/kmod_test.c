@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The kernel driver against its contract, in a guest: kmod_test ORACLE.CSV
+ * The kernel driver against its contract, in a guest: kmod_test ORACLE.CSV [cdev]
  * Prints "ok N - name" or "not ok N - name" and a closing line.
  */
 #include <time.h>
@@ -90,6 +90,16 @@ int main(int argc, char **argv)
 		T(parent_reset_during_an_arc_is_deferred_and_done),
 		T(parent_that_goes_away_disables_its_functions_and_answers_enotconn),
 		T(unreadable_ring_halts_and_reopening_starts_as_new),
+		T(reset_against_every_arc_ends_in_one_of_the_two_orders),
+		T(parent_reset_reaches_every_function_held_or_not),
+		T(no_user_memory_holds_up_a_reset),
+		T(a_waiting_reader_is_let_go_by_what_ends_its_session),
+		T(no_bent_image_is_believed_and_a_reset_mends_all),
+		T(an_image_of_the_version_before_is_taken),
+		T(guest_reset_at_any_moment_of_precopy_is_seen_both_ways),
+		T(quirk_poll_tells_when_there_is_something_to_read),
+		T(sizes_and_places_beyond_all_bounds_are_refused),
+		T(every_allocation_may_fail),
 		T(oracle_stopcopy),
 		T(oracle_p2p),
 		T(oracle_full),
@@ -100,7 +110,7 @@ int main(int argc, char **argv)
 	oracle_path = argc > 1 ? argv[1] : "/fsm-oracle.csv";
 	have_precopy = !access("/sys/class/mdev_bus/lockstep-pf0/migration_version/lockstep-full", F_OK);
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	vm_init(&vm);
+	vm_init(&vm, argc > 2 && !strcmp(argv[2], "cdev"));
 	if (!vdev_create(&a, have_precopy ? "full" : "p2p", 0, 1, 0) ||
 	    !vdev_create(&b, "p2p", 1, 1, 1) ||
 	    !vdev_open(&vm, &a) || !vdev_open(&vm, &b)) {

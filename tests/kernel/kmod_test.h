@@ -30,6 +30,9 @@ bool fresh_pair(void);
 /* Each writes to the other, to RAM, and interrupts. */
 void traffic(struct vdev *v, unsigned peer);
 bool both_to(unsigned state);
+/* Does the driver's debugfs say that this, as "STOP RUNNING_P2P now", is under way? */
+bool under_way(struct vdev *v, const char *what);
+bool wait_under_way(struct vdev *v, const char *what);	/* false after 60 s */
 bool no_loss(struct vdev *to, unsigned from_slot, struct vdev *from, unsigned to_slot);
 
 bool test_oracle_stopcopy(void);
@@ -58,6 +61,16 @@ bool test_migration_version_of_every_type_against_every_other(void);
 bool test_parent_reset_during_an_arc_is_deferred_and_done(void);
 bool test_parent_that_goes_away_disables_its_functions_and_answers_enotconn(void);
 bool test_unreadable_ring_halts_and_reopening_starts_as_new(void);
+bool test_reset_against_every_arc_ends_in_one_of_the_two_orders(void);
+bool test_parent_reset_reaches_every_function_held_or_not(void);
+bool test_no_user_memory_holds_up_a_reset(void);
+bool test_a_waiting_reader_is_let_go_by_what_ends_its_session(void);
+bool test_no_bent_image_is_believed_and_a_reset_mends_all(void);
+bool test_an_image_of_the_version_before_is_taken(void);
+bool test_guest_reset_at_any_moment_of_precopy_is_seen_both_ways(void);
+bool test_quirk_poll_tells_when_there_is_something_to_read(void);
+bool test_sizes_and_places_beyond_all_bounds_are_refused(void);
+bool test_every_allocation_may_fail(void);
 bool test_everything_goes_away(void);
 
 #endif

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
@@ -43,9 +42,10 @@ bool read_file(const char *path, char *text, size_t size)
 	return n >= 0;
 }
 
-void vm_init(struct vm *vm)
+void vm_init(struct vm *vm, bool cdev)
 {
-	vm->container = -1;
+	vm->container = vm->iommufd = -1;
+	vm->cdev = cdev;
 	vm->ram = mmap(NULL, VM_RAM, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (vm->ram == MAP_FAILED)
 		abort();
@@ -101,43 +101,6 @@ bool vdev_create(struct vdev *v, const char *type, int index, int fabric, int sl
 bool vdev_remove(struct vdev *v)
 {
 	return vdev_attr(v, "remove", "1");
-}
-
-static bool vm_map(struct vm *vm)
-{
-	struct vfio_iommu_type1_dma_map map = {
-		.argsz = sizeof(map),
-		.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
-		.vaddr = (uintptr_t)vm->ram,
-		.size = VM_RAM,
-	};
-
-	return !ioctl(vm->container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) &&
-	       !ioctl(vm->container, VFIO_IOMMU_MAP_DMA, &map);
-}
-
-bool vdev_open(struct vm *vm, struct vdev *v)
-{
-	char path[PATH_MAX], link[PATH_MAX];
-	ssize_t n;
-	bool first = vm->container < 0;
-
-	snprintf(path, sizeof(path), "/sys/bus/mdev/devices/%s/iommu_group", v->uuid);
-	n = readlink(path, link, sizeof(link) - 1);
-	if (n < 0)
-		return false;
-	link[n] = 0;
-	snprintf(path, sizeof(path), "/dev/vfio/%s", basename(link));
-	if (first)
-		vm->container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
-	v->group = open(path, O_RDWR | O_CLOEXEC);
-	if (vm->container < 0 || v->group < 0 ||
-	    ioctl(v->group, VFIO_GROUP_SET_CONTAINER, &vm->container))
-		return false;
-	if (first && !vm_map(vm))
-		return false;
-	v->fd = ioctl(v->group, VFIO_GROUP_GET_DEVICE_FD, v->uuid);
-	return v->fd >= 0;
 }
 
 bool vdev_start(struct vdev *v)

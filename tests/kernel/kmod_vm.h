@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A VM as small as can be, for the driver's tests: RAM, devices by the group API. */
+/* A VM as small as can be, for the driver's tests: RAM, and devices, by group or by their own files (cdev, iommufd). */
 #ifndef KMOD_VM_H
 #define KMOD_VM_H
 
@@ -24,7 +24,9 @@ struct vm_precopy_info {
 #define VM_GET_PRECOPY_INFO _IO(VFIO_TYPE, VFIO_BASE + 21)
 
 struct vm {
-	int container;		/* -1 until the first device is opened */
+	bool cdev;
+	int container, iommufd;	/* -1 until the first device is opened */
+	uint32_t ioas;
 	uint8_t *ram;
 };
 
@@ -38,11 +40,13 @@ struct vdev {
 bool write_file(const char *path, const char *text);	/* errno */
 bool read_file(const char *path, char *text, size_t size);
 
-void vm_init(struct vm *vm);
+void vm_init(struct vm *vm, bool cdev);
 /* type: stopcopy, p2p, full. slot -1: on no fabric. */
 bool vdev_create(struct vdev *v, const char *type, int index, int fabric, int slot);
 bool vdev_remove(struct vdev *v);
 bool vdev_open(struct vm *vm, struct vdev *v);
+/* After its fd alone was closed. */
+bool vdev_reopen(struct vm *vm, struct vdev *v);
 /* Memory and bus-master bits, MSI eventfds. */
 bool vdev_start(struct vdev *v);
 void vdev_close(struct vdev *v);

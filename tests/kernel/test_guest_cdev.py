@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Devices by their own files and iommufd, where the kernel has them; dups, closes and who holds what (K1, K10)."""
+import pytest
+
+from guests import GuestStack
+from moves import assert_moved, assert_whole
+
+
+@pytest.fixture(autouse=True)
+def with_device_files(guests):
+    if not guests.has("/dev/iommu"):
+        pytest.skip("this kernel has no iommufd: tests/kernel/tailor.sh makes one that has")
+
+
+def move_there_and_back(guests, way_a, way_b):
+    with GuestStack(guests) as stack:
+        stack.a.way, stack.b.way = way_a, way_b
+        stack.boot()
+        assert_moved(stack.move(stack.a, stack.b))
+        assert_whole(stack.b.verify())
+        stack.turn(stack.b, stack.a)
+        assert_moved(stack.move(stack.b, stack.a))
+        assert_whole(stack.a.verify())
+
+
+@pytest.mark.parametrize("way_a,way_b", [("cdev", "cdev"), ("cdev", "group"), ("group", "cdev")])
+def test_a_vm_moves_whichever_way_its_vmms_open_devices(guests, way_a, way_b):
+    move_there_and_back(guests, way_a, way_b)
+
+
+def test_a_free_device_is_probed_by_its_own_file_and_left_closed(guests):
+    with GuestStack(guests, types=("full", "p2p")) as stack:
+        for host in (stack.a, stack.b):
+            host.agent.stop()
+            host.extra_agent_config = "[vm vm1]\nadapter = none\n"
+            host.start_agent()
+        dry = stack.ctl("dry-run", "vm1", "--from", "host-a", "--to", "host-b")
+        assert dry.returncode == 0, dry.stdout + dry.stderr
+        for host in (stack.a, stack.b):
+            for name in host.devices:
+                assert host.shell.run(f"vfio_poke {host.sysfs(name)} open").strip() == "open by its own file"
+        # Nobody but a VMM maps memory: nothing is attached, and the move works.
+        assert_moved(stack.move())
+
+
+@pytest.mark.parametrize("way", ["cdev", "group"])
+def test_a_forgotten_dup_keeps_the_device_busy_and_is_named(guests, way):
+    with GuestStack(guests, types=("full", "p2p")) as stack:
+        host = stack.a
+        for side in (stack.a, stack.b):
+            side.agent.stop()
+            side.extra_agent_config = "[vm vm1]\nadapter = none\n"
+            side.start_agent()
+        if way == "group":
+            group = host.shell.run(f"basename $(readlink {host.sysfs('a0')}/iommu_group)").strip()
+            holder = host.shell.run(f"sleep 1000 </dev/vfio/{group} >/dev/null 2>&1 & echo $!").strip()
+        else:
+            # Whoever opened it is gone; its dup is not.
+            holder = host.shell.run(f"vfio_poke {host.sysfs('a0')} dup").strip()
+        try:
+            said = stack.ctl("dry-run", "vm1", "--from", "host-a", "--to", "host-b", "--output", "json")
+        finally:
+            host.shell.run(f"kill {holder}; while [ -e /proc/{holder}/fd/0 ]; do usleep 10000; done")
+        assert said.returncode == 3, said.stdout
+        assert f"sleep ({holder})" in said.stdout, said.stdout
+        assert_moved(stack.move())
+
+
+def test_after_the_move_nobody_at_the_source_has_a_device_open(guests):
+    with GuestStack(guests, types=("full", "full")) as stack:
+        stack.a.way = stack.b.way = "cdev"
+        stack.boot()
+        assert "held by lockstep-testvm" in stack.a.shell.run(f"vfio_poke {stack.a.sysfs('a0')} open", check=False)
+        assert_moved(stack.move())
+        assert stack.a.vmm.wait() == 0
+        for name in stack.a.devices:
+            assert stack.a.shell.run(f"vfio_poke {stack.a.sysfs(name)} open").strip() == "open by its own file"
+        assert "held by lockstep-testvm" in stack.b.shell.run(f"vfio_poke {stack.b.sysfs('b0')} open", check=False)
+        assert_whole(stack.b.verify())
