@@ -582,6 +582,15 @@ bool world_fence(struct world *w)
 	return true;
 }
 
+bool world_cut_dest(struct world *w)
+{
+	if (!w->agent[D].calling && !w->agent[D].watching)
+		return false;
+	happen(w, w->agent[D].calling ? CALL_LOST : WATCH_BREAKS, D);
+	drain(w);
+	return true;
+}
+
 void world_do(struct world *w, unsigned i)
 {
 	for (int what = 0; what < N_WHAT; what++)

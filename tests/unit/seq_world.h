@@ -50,6 +50,8 @@ unsigned world_options(struct world *w);
 void world_do(struct world *w, unsigned i);
 // Makes the destination's next answer get lost, then an operator fence it. False: not now.
 bool world_fence(struct world *w);
+// Cuts what is under way to or from the destination's agent. False: nothing is.
+bool world_cut_dest(struct world *w);
 bool world_over(const struct world *w);
 // Fails the test if the end is not as the words say.
 void world_check_end(struct world *w);

@@ -195,6 +195,39 @@ static void lost_stores_and_operators_end_well(void **state)
 	assert_true(done > 100 && returned > 100 && fenced > 20 && conflicts > 5);
 }
 
+// Does the first thing that happens, but nothing is heard from the destination.
+static void without_dest(struct world *w)
+{
+	if (!world_cut_dest(w))
+		world_do(w, 0);
+}
+
+static void a_false_fence_shows_even_after_the_end(void **state)
+{
+	struct world *w = world_new(0, true, 2000);
+
+	w->operators = true;
+	while (strcmp(w->agent[LS_SEQ_SOURCE].word, "CONSENTED") != 0)
+		world_do(w, 0);
+	while (strcmp(w->agent[LS_SEQ_DEST].word, "COMMITTED") != 0)
+		without_dest(w);
+	while (!w->fenced)
+		if (!world_fence(w))
+			without_dest(w);
+	while (ls_seq_view(w->q)->phase != LOCKSTEP__V1__PHASE__PHASE_RETURNED)
+		without_dest(w);
+	assert_true(ls_seq_loose(w->q));
+	w->faults = 0;
+	for (unsigned steps = 0; world_options(w) > 0; steps++) {
+		if (steps > STEPS_MAX)
+			fail_msg("does not end\nafter: %s", w->trace);
+		world_do(w, 0);
+	}
+	world_check_end(w);
+	assert_int_equal(ls_seq_view(w->q)->phase, LOCKSTEP__V1__PHASE__PHASE_OPERATOR);
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -206,6 +239,7 @@ int main(void)
 		cmocka_unit_test(every_pair_of_deviations_ends_well),
 		cmocka_unit_test(long_runs_with_many_faults_end_well),
 		cmocka_unit_test(lost_stores_and_operators_end_well),
+		cmocka_unit_test(a_false_fence_shows_even_after_the_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
