@@ -169,13 +169,15 @@ static int parse(const char *daemon, char *text, struct ls_error *err)
 		return ls_fail(err, LS_E_CONFIG, EINVAL, "LOCKSTEP_FAULT: \"%s\": #N wants 1 to 1000000000", whole);
 	if (!parse_action(action, o))
 		return ls_fail(err, LS_E_CONFIG, EINVAL,
-			       "LOCKSTEP_FAULT: \"%s\": kill, stop, exit, delay:MS (1 to %lu) or error:ERRNO is wanted", whole,
-			       DELAY_MAX_MS);
+			       "LOCKSTEP_FAULT: \"%s\": kill, stop, exit, delay:MS (1 to %lu) or error:ERRNO is wanted",
+			       whole, DELAY_MAX_MS);
 	snprintf(o->name, sizeof(o->name), "%s", text);
 	if (!each_name(daemon, same, o))
-		return ls_fail(err, LS_E_CONFIG, EINVAL, "LOCKSTEP_FAULT: no fault point \"%s\" here: see --faults", o->name);
+		return ls_fail(err, LS_E_CONFIG, EINVAL, "LOCKSTEP_FAULT: no fault point \"%s\" here: see --faults",
+			       o->name);
 	if (o->action == ACTION_COUNT)
-		return ls_fail(err, LS_E_CONFIG, EINVAL, "LOCKSTEP_FAULT: %s cannot fail, only die, freeze or wait", o->name);
+		return ls_fail(err, LS_E_CONFIG, EINVAL, "LOCKSTEP_FAULT: %s cannot fail, only die, freeze or wait",
+			       o->name);
 	n_orders++;
 	return 0;
 }
@@ -194,12 +196,14 @@ int ls_fault_init(const char *daemon, struct ls_error *err)
 			r = parse(daemon, one, err);
 		free(text);
 		if (r == 0 && n_orders == 0)
-			r = ls_fail(err, LS_E_CONFIG, EINVAL, "LOCKSTEP_FAULT: \"%.100s\" is not NAME[#N]=ACTION", wanted);
+			r = ls_fail(err, LS_E_CONFIG, EINVAL, "LOCKSTEP_FAULT: \"%.100s\" is not NAME[#N]=ACTION",
+				    wanted);
 	}
 	if (r == 0 && path && *path) {
 		log_fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
 		if (log_fd < 0)
-			return ls_fail(err, LS_E_CONFIG, errno, "LOCKSTEP_FAULT_LOG: %.200s: %s", path, strerror(errno));
+			return ls_fail(err, LS_E_CONFIG, errno, "LOCKSTEP_FAULT_LOG: %.180s: %s", path,
+				       strerror(errno));
 	}
 	ls_fault_on = r == 0 && (n_orders > 0 || log_fd >= 0);
 	return r;

@@ -24,9 +24,9 @@
 #define LS_FAULT_AGENT(X) \
 	X(agent_prepare_accepted, "agent.prepare.accepted", "", false)     /* checked; nothing is touched yet */ \
 	X(agent_prepare_done, "agent.prepare.done", "", false)             /* the first word is durable */ \
-	X(agent_ledger_before, "agent.ledger.before", LS_FAULT_WRITES, true) /* on the ledger's thread, in no transaction */ \
+	X(agent_ledger_before, "agent.ledger.before", LS_FAULT_WRITES, true) /* on the ledger's thread */ \
 	X(agent_ledger_commit, "agent.ledger.commit", LS_FAULT_WRITES, true) /* committed; nobody knows yet */ \
-	X(agent_word_known, "agent.word.known", LS_FAULT_WORDS, false)     /* the loop hears of it, the role does not yet */ \
+	X(agent_word_known, "agent.word.known", LS_FAULT_WORDS, false)     /* on the loop; not yet the role */ \
 	X(agent_job_before, "agent.job.before", LS_FAULT_JOBS, true)       /* on the worker; an arc by its target */ \
 	X(agent_job_after, "agent.job.after", LS_FAULT_JOBS, false) \
 	X(agent_stream_data, "agent.stream.data", "sent received", false)  /* after each piece */ \
@@ -47,8 +47,8 @@
 
 #define LS_FAULT_COORDINATOR(X) \
 	X(coordinator_record_before, "coordinator.record.before", LS_FAULT_RECORDS, false) \
-	X(coordinator_record_known, "coordinator.record.known", LS_FAULT_RECORDS, false) /* durable; nothing follows yet */ \
-	X(coordinator_store_before, "coordinator.store.before", "", true)  /* on the store's thread, before each commit */ \
+	X(coordinator_record_known, "coordinator.record.known", LS_FAULT_RECORDS, false) /* durable, not folded */ \
+	X(coordinator_store_before, "coordinator.store.before", "", true)  /* on the store's thread */ \
 	X(coordinator_store_commit, "coordinator.store.commit", "", false) /* committed; nobody knows yet */ \
 	X(coordinator_plan_before, "coordinator.plan.before", "", false) \
 	X(coordinator_plan_after, "coordinator.plan.after", "", false) \

@@ -67,6 +67,10 @@ class Proxy:
             connection.close()
 
     def close(self):
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept()
+        except OSError:
+            pass
         self.listener.close()
         for connection in self.connections:
             connection.close()

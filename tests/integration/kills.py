@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One migration with one process killed, frozen or cut off, or one VMM dead, at one named fault point; what was seen."""
+"""One migration with a process killed, frozen or cut off, or a VMM dead, at one named fault point; what was seen."""
 import dataclasses
 import functools
 import json
@@ -13,7 +13,8 @@ import grpc
 
 import messages
 from frames import Proxy
-from processes import LIMIT, binary, sanitizer
+from processes import binary, sanitizer
+from reliability import OPERATOR
 from stack import Stack
 
 M = messages.migration
@@ -25,16 +26,6 @@ PLACES = ("source", "destination", "coordinator")
 KINDS = {"source": ("kill", "freeze", "cut", "source-vmm", "destination-vmm"),
          "destination": ("kill", "freeze", "cut", "destination-vmm", "source-vmm"),
          "coordinator": ("kill", "freeze")}
-
-# Where an operator is waited for, and why the rules say so.
-OPERATOR = {
-    "LOST_AFTER_COMMIT": "rule 6: D committed, and what it had loaded is gone",
-    "VMM_FAILED": "the VMM that should run the VM, or take it back, is dead",
-    "VMM_ABSENT": "the VMM that should run the VM, or take it back, is dead",
-    "ARC_FAILED": "rule 6: a start arc failed after COMMITTED, policy hold",
-    "BAD_STATE": "a device is not where it can go on from: only a reset helps, and that loses its state",
-    "LEDGER": "rule 10: a word could not be written",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +64,12 @@ class Run:
                 self.stack.b.stream_as_told = self.proxy.address
 
     def __enter__(self):
-        self.stack.start()
-        self.stack.boot()
+        try:
+            self.stack.start()
+            self.stack.boot()
+        except BaseException:
+            self.stop()
+            raise
         if self.flow == "unwind":
             self.stack.b.debug("b1", "fail RESUMING STOP EBADMSG")
         self.passed = {place: len(self.log(place)) for place in PLACES}
@@ -84,11 +79,14 @@ class Run:
         return self
 
     def __exit__(self, kind, value, trace):
-        self.channel.close()
+        self.stop()
+
+    def stop(self):
+        if self.channel:
+            self.channel.close()
         if self.proxy:
             self.proxy.close()
-        for place, owner in self.owner.items():
-            service = owner.coordinator_service if place == "coordinator" else owner.agent_service
+        for service in self.stack.services:
             service.stop(signal.SIGKILL)   # one that waits for an operator would not end
         self.stack.stop()
 
@@ -103,7 +101,8 @@ class Run:
 
     def announced(self):
         s = self.scenario
-        return any(line.startswith(f"{s.point} #{s.number} ") and not line.endswith(" pass") for line in self.log(s.place))
+        start = f"{s.point} #{s.number} "
+        return any(line.startswith(start) and not line.endswith(" pass") for line in self.log(s.place))
 
     @property
     def service(self):
@@ -222,7 +221,7 @@ def outcome(scenario, migration, struck, verdict, crashed=()):
     phase, reason = M.Phase.Name(migration.phase)[6:], migration.error.reason
     if phase == "OPERATOR":
         known = reason in OPERATOR or vmm_died
-        return f"operator: {reason}", None if known else f"an operator is asked for, reason {reason}: {migration.error.message}"
+        return f"operator: {reason}", None if known else f"no reason for an operator: {migration.error.message}"
     wanted = {"DONE": "destination", "RETURNED": "source", "REFUSED": "source"}[phase]
     what = {"DONE": "moved", "RETURNED": "returned", "REFUSED": "refused"}[phase]
     if running == [wanted]:
@@ -244,7 +243,8 @@ def run(scenario, then=None):
         verdict = r.judge()
         what, violation = outcome(scenario, migration, struck, verdict, r.crashed())
         tails = r.stack.tails() if violation else ""
-    return {**dataclasses.asdict(scenario), "outcome": what, "violation": violation, "dark_ms": round(verdict["dark_ms"], 1),
+    return {**dataclasses.asdict(scenario), "outcome": what, "violation": violation,
+            "dark_ms": round(verdict["dark_ms"], 1),
             "source_word": migration.source_word if migration else "",
             "destination_word": migration.destination_word if migration else "",
             "reason": migration.error.reason if migration else "", "seconds": round(time.monotonic() - begin, 2)}, tails

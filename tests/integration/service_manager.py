@@ -23,7 +23,8 @@ _HIGH = 200      # where fds wait before the shell moves them to 3, 4, ...
 class Service:
     """`spawn(argv, env)` makes a Process and is told to whoever wants to know by `on_start(process)`.
 
-    `first_env`: a dict for the first start only, or a list of them, one for each of the first starts. `restart`: "always", "on-failure" (any end but status 0) or "no"."""
+    `first_env`: a dict for the first start only, or a list of them, one for each of the first starts.
+    `restart`: "always", "on-failure" (any end but status 0) or "no"."""
 
     def __init__(self, name, argv, folder, env=None, first_env=None, restart="on-failure", watchdog_ms=None,
                  fd_store_max=64, on_start=None, spawn=None, starts_max=20):

@@ -268,6 +268,7 @@ static const sqlite3_io_methods methods = {
 
 static int v_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *base, int flags, int *ret_flags)
 {
+	const int kinds = SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL;
 	struct file *f = (struct file *)base;
 	int r;
 
@@ -275,8 +276,7 @@ static int v_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *base, int fl
 	f->base.pMethods = NULL;
 	if (dead())
 		return SQLITE_CANTOPEN;
-	f->shadow = path && (flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL)) ? shadow_of(path) :
-													   NULL;
+	f->shadow = path && (flags & kinds) ? shadow_of(path) : NULL;
 	r = real_vfs->xOpen(real_vfs, path, f->real, flags, ret_flags);
 	if (r == SQLITE_OK || f->real->pMethods)
 		f->base.pMethods = &methods;

@@ -101,7 +101,7 @@ struct spoken {
 
 static int speak(struct place *p, struct ls_ledger *l, const struct word_order *o)
 {
-	struct ls_ledger_record record = { .side = ls_word_side(o->word), .word = o->word, .coordinator = "c", .term = 1 };
+	struct ls_ledger_record record = { .side = ls_word_side(o->word), .word = o->word, .coordinator = "c" };
 
 	p->answered = false;
 	strcpy(record.migration, o->migration);
@@ -245,8 +245,8 @@ static void no_word_is_lost_whatever_the_disk_does(void **state)
 			for (unsigned long at = 1; at <= n; at++, runs++) {
 				const char *wrong = ledger_run(p, kind, at, kept, false, &s);
 				if (wrong)
-					fail_msg("kind %d, kept %d, operation %lu of %lu, %u of %u words acknowledged: %s", kind, kept,
-						 at, n, s.acknowledged, s.asked, wrong);
+					fail_msg("kind %d, kept %d, operation %lu of %lu, %u of %u words there: %s",
+						 kind, kept, at, n, s.acknowledged, s.asked, wrong);
 			}
 	print_message("%lu operations, %lu runs\n", n, runs);
 }
@@ -281,10 +281,11 @@ static int append(struct place *p, struct ls_store *s, unsigned i)
 {
 	char id[8], text[16];
 	bool first = i % RECORDS == 0, last = i % RECORDS == RECORDS - 1;
-	struct ls_store_append a = { .id = id, .bytes = text, .vm = first ? "v" : NULL, .created_ms = 1, .close = last };
+	struct ls_store_append a = { .id = id, .bytes = text, .created_ms = 1, .close = last };
 
 	snprintf(id, sizeof(id), "m%u", i / RECORDS);
 	a.len = (size_t)snprintf(text, sizeof(text), "r%u", i);
+	a.vm = first ? "v" : NULL;
 	a.summary = last ? "end" : NULL;
 	a.summary_len = last ? 3 : 0;
 	p->answered = false;
@@ -395,8 +396,8 @@ static void no_record_is_lost_whatever_the_disk_does(void **state)
 			for (unsigned long at = 1; at <= n; at++, runs++) {
 				const char *wrong = store_run(p, kind, at, kept, false, &k);
 				if (wrong)
-					fail_msg("kind %d, kept %d, operation %lu of %lu, %u of %u records acknowledged: %s", kind,
-						 kept, at, n, k.acknowledged, k.asked, wrong);
+					fail_msg("kind %d, kept %d, operation %lu of %lu, %u of %u records there: %s",
+						 kind, kept, at, n, k.acknowledged, k.asked, wrong);
 			}
 	print_message("%lu operations, %lu runs\n", n, runs);
 }
