@@ -248,6 +248,16 @@ static void arm(struct ls_migration *m)
 		uv_timer_start(&m->timer, on_timer, at > now ? (at - now) / 1000000 + 1 : 1, 0);
 }
 
+// An operator's decision, or a VMM that came back, makes one that ended go on, perhaps to another end at once.
+static bool goes_on(const struct ls_role *role, const struct ls_role_actions *actions)
+{
+	bool ends = false;
+
+	for (unsigned i = 0; i < actions->n; i++)
+		ends = ends || actions->at[i].kind == LS_ACT_END;
+	return ends || !ls_role_ended(role);
+}
+
 void ls_migration_feed(struct ls_migration *m, struct ls_role_event event)
 {
 	struct ls_queued_event *q = calloc(1, sizeof(*q));
@@ -282,7 +292,7 @@ void ls_migration_feed(struct ls_migration *m, struct ls_role_event event)
 		if (!m->first)
 			m->last = &m->first;
 		const struct ls_role_actions *actions = ls_role_event(m->role, &q->event);
-		m->ended = ls_role_ended(m->role) != LS_END_NONE; // an operator's decision makes it go on
+		m->ended = m->ended && !goes_on(m->role, actions);
 		for (unsigned i = 0; i < actions->n; i++)
 			carry_out(m, &actions->at[i]);
 		free(q);
