@@ -2,8 +2,8 @@
 """A process killed, frozen or cut off, or a VMM dead, at every named fault point that a migration passes: whatever
 happens, the VM runs on one host and is whole, or waits for an operator with a reason that the rules know.
 
-CI takes every other point with one kind, rotating; LOCKSTEP_TEST_MODE=full all points with all kinds. Records go to LOCKSTEP_KILLS, one line of JSON
-each; reliability.py makes the table of docs/reliability.md from them."""
+CI takes every other point with one kind, rotating; LOCKSTEP_TEST_MODE=full all points with all kinds. Records go to
+LOCKSTEP_KILLS, one line of JSON each; reliability.py makes the table of docs/reliability.md from them."""
 import json
 import os
 import re
