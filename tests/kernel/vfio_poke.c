@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // vfio_poke PATH read REGION OFFSET LENGTH | PATH write REGION OFFSET HEX | PATH open | PATH dup
 // A hand on any VFIO device, opened as the agent opens it. Bytes go one by one, as to a serial port. `open` says how, or who
-// keeps it from being opened; `dup` leaves a dup of its fds with a process that has nothing to do with it.
+// keeps it from being opened; `dup` leaves a dup of its fds with a process that knows nothing of it, and prints its pid.
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +29,23 @@ static void keep_on_exec(int fd)
 {
 	if (fd >= 0)
 		fcntl(fd, F_SETFD, 0);
+}
+
+static void leave_a_dup(const struct ls_vfio_opening *o)
+{
+	keep_on_exec(o->device);
+	keep_on_exec(o->group);
+	keep_on_exec(o->iommufd);
+	pid_t pid = fork();
+	if (pid > 0)
+		printf("%d\n", (int)pid);
+	if (pid != 0)
+		return;
+	int null = open("/dev/null", O_RDWR);
+	for (int fd = 0; fd < 3; fd++)
+		dup2(null, fd);
+	execl("/bin/sleep", "sleep", "1000", NULL);
+	_exit(1);
 }
 
 static int poke(const struct ls_vfio_opening *o, char **word)
@@ -65,15 +82,10 @@ int main(int argc, char **argv)
 	}
 	if (open_device(argv[1], &o) < 0)
 		return 1;
-	printf("%s", argc == 3 ? (o.iommufd >= 0 ? "open by its own file\n" : "open by its group\n") : "");
+	printf("%s", argc == 3 && strcmp(argv[2], "dup") != 0 ? (o.iommufd >= 0 ? "open by its own file\n" : "open by its group\n") : "");
 	fflush(stdout);
-	if (argc == 3 && strcmp(argv[2], "dup") == 0) {
-		keep_on_exec(o.device);
-		keep_on_exec(o.group);
-		keep_on_exec(o.iommufd);
-	}
-	if (argc == 3 && strcmp(argv[2], "dup") == 0 && fork() == 0)
-		execl("/bin/sleep", "sleep", "1000", NULL);
+	if (argc == 3 && strcmp(argv[2], "dup") == 0)
+		leave_a_dup(&o);
 	int status = argc == 6 ? poke(&o, argv + 2) : 0;
 	ls_vfio_opening_close(&o);
 	return status;
