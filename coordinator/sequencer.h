@@ -108,7 +108,8 @@ void ls_seq_store_failing(struct ls_seq *q, bool failing, struct ls_seq_time t);
 
 // ---- what an operator may do (sequencer_resolve.c) ----
 
-// What is known, which actions are open now, what each would do. To be freed with ls_msg_free(); its migration is unset.
+// What is known, which actions are open now, what each would do. To be freed with ls_msg_free(); its migration is
+// unset.
 Lockstep__V1__ResolveResponse *ls_seq_explain(const struct ls_seq *q);
 // Records the decision, then tells the agents. `claim` (copied) only with RETURN_FENCED. BAD_STATE: not open, and why;
 // INVALID: the claim. Repeating it is harmless.

@@ -57,7 +57,8 @@ static void print_options(const Lockstep__V1__ResolveResponse *r)
 		printf("There is nothing to decide now.\n");
 }
 
-static int ask(struct ctl *c, Lockstep__V1__ResolveRequest *q, Lockstep__V1__ResolveAction action, ProtobufCMessage **ret)
+static int ask(struct ctl *c, Lockstep__V1__ResolveRequest *q, Lockstep__V1__ResolveAction action,
+	       ProtobufCMessage **ret)
 {
 	q->action = action;
 	return ctl_call(c, "Resolve", &q->base, &lockstep__v1__resolve_response__descriptor, ret);
