@@ -1,406 +1,308 @@
 // SPDX-License-Identifier: Apache-2.0
-// Carries out the sequencer's actions: calls to agents that may get lost, a disk that takes time, a
-// client that may change its mind, a process that may be killed and start again from its records.
-#include "tests/sim/world.h"
+#include "tests/sim/control.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "coordinator/message.h"
-#include "coordinator/plan.h"
-#include "coordinator/sequencer.h"
-#include "proto/wire/sched_pb.h"
+#include "tests/sim/agent.h"
+#include "tests/sim/operator.h"
 
-struct sim_coordinator {
-	struct world *w;
-	struct ls_seq *seq;
-	uint64_t life;                     // grows with every restart
-	unsigned timer;                    // generation
-	Lockstep__Store__Record *disk[256]; // in the order of writing; the first n_durable are synced
-	unsigned n_disk, n_durable;
-	struct { bool on; uint64_t after; } watch[2];
-	bool cancelled, releasing;
-};
-
-static void drain(struct sim_coordinator *c);
-
-static struct ls_seq_time now(const struct world *w)
+struct ls_seq_time sim_seq_now(const struct world *w)
 {
 	return (struct ls_seq_time){ .now_ns = w->now, .unix_ms = 1700000000000ull + w->now / MS };
 }
 
-// ---- disk
+unsigned sim_host_of(const struct sim_coordinator *c, unsigned migration, enum ls_seq_side side)
+{
+	const Lockstep__V1__MigrationSpec *spec = ls_seq_view(c->seq[migration])->spec;
+	const char *name = side == LS_SEQ_SOURCE ? spec->source : spec->destination;
+
+	for (unsigned h = 0; h < SIM_HOSTS; h++)
+		if (strcmp(name, c->w->host[h].name) == 0)
+			return h;
+	abort();
+}
+
+// ---- the disk
 
 struct moment {
-	struct sim_coordinator *c;
-	uint64_t life;
+	unsigned c, migration, side;
+	uint64_t number;
 };
 
-static void *moment(struct sim_coordinator *c)
+static void at(struct sim_coordinator *c, uint64_t delay, sim_fn *fn, unsigned migration, unsigned side,
+	       uint64_t number)
 {
 	struct moment *m = sim_alloc(sizeof(*m));
 
-	*m = (struct moment){ c, c->life };
-	return m;
+	*m = (struct moment){ c->c, migration, side, number };
+	sim_at(c->w, SIM_COORD + c->c, delay, fn, m);
 }
 
 static void on_synced(struct world *w, void *arg)
 {
 	struct moment *m = arg;
+	struct sim_coordinator *c = w->coordinator[m->c];
 
-	if (m->life != m->c->life)
-		return; // killed before the sync
-	ls_seq_persisted(m->c->seq, m->c->disk[m->c->n_durable++], now(w));
-	drain(m->c);
+	if (sim_fault(w, SIM_STORE_SYNC)) { // its process ends, and starts again with what was written before
+		sim_coordinator_kill(c);
+		sim_coordinator_start(c);
+		return;
+	}
+	unsigned n = c->n_durable[m->migration]++;
+	ls_seq_persisted(c->seq[m->migration], c->disk[m->migration][n], sim_seq_now(w));
+	sim_coordinator_drain(c, m->migration);
 }
 
-static void persist(struct sim_coordinator *c, Lockstep__Store__Record *record)
+static void persist(struct sim_coordinator *c, unsigned migration, Lockstep__Store__Record *record)
 {
-	if (c->n_disk == sizeof(c->disk) / sizeof(*c->disk)) {
+	if (c->n_disk[migration] == SIM_RECORDS) {
 		sim_violation(c->w, "the coordinator writes without end");
 		ls_msg_free(record);
 		return;
 	}
-	c->disk[c->n_disk++] = record;
-	sim_at(c->w, 1 * MS, on_synced, moment(c)); // one thread writes, in order
+	c->disk[migration][c->n_disk[migration]++] = record;
+	at(c, 1 * MS, on_synced, migration, 0, 0); // one thread writes, in order
 }
 
-// ---- the plan
-
-static Lockstep__V1__DescribeResponse *describe(const struct world *w, unsigned host)
+static void forget(struct sim_coordinator *c, unsigned migration, unsigned keep)
 {
-	Lockstep__V1__DescribeResponse *r;
-	Lockstep__V1__VmmInfo *vmm;
-
-	LS_MSG_NEW(r, LOCKSTEP__V1__DESCRIBE_RESPONSE__INIT);
-	for (unsigned i = 0; i < w->n; i++) {
-		Lockstep__V1__Device *d;
-		LS_MSG_NEW(d, LOCKSTEP__V1__DEVICE__INIT);
-		ls_msg_setf(&d->name, "%s%u", host ? "dst" : "src", i);
-		ls_msg_set(&d->vm, "vm1");
-		ls_msg_set(&d->provider, "sim");
-		ls_msg_set(&d->driver, "sim");
-		ls_msg_set(&d->type, "t");
-		ls_msg_setf(&d->slot, "%u", i);
-		d->flags = w->host[host].dev[i].flags;
-		d->state = LS_STATE_RUNNING;
-		d->open = d->size_known = true;
-		d->size = 4096;
-		LS_MSG_APPEND(r->n_device, r->device, d);
-	}
-	LS_MSG_NEW(vmm, LOCKSTEP__V1__VMM_INFO__INIT);
-	ls_msg_set(&vmm->vm, "vm1");
-	ls_msg_set(&vmm->adapter, "native");
-	vmm->connected = true;
-	vmm->incoming = host;
-	LS_MSG_APPEND(r->n_vmm, r->vmm, vmm);
-	return r;
+	while (c->n_disk[migration] > keep)
+		ls_msg_free(c->disk[migration][--c->n_disk[migration]]);
+	if (c->n_durable[migration] > keep)
+		c->n_durable[migration] = keep;
 }
 
-static void on_plan(struct world *w, void *arg)
+void sim_coordinator_lose_store(struct sim_coordinator *c, bool all)
 {
-	struct moment *m = arg;
-	struct sim_coordinator *c = m->c;
-	Lockstep__V1__HelloResponse hello = LOCKSTEP__V1__HELLO_RESPONSE__INIT;
-	struct ls_pairs pairs;
-	struct ls_history *history;
-	uint8_t token[LS_TOKEN_SIZE] = { 1 };
-
-	if (m->life != c->life)
-		return;
-	hello.protocol_min = hello.protocol_max = LS_PROTOCOL;
-	Lockstep__V1__DescribeResponse *source = describe(w, 0), *dest = describe(w, 1);
-	history = ls_history_new();
-	ls_plan_pair("vm1", source, dest, &pairs);
-	const Lockstep__V1__CheckVersionResponse *verdict[2 * LS_MAX_DEVICES] = { 0 };
-	struct ls_plan_input in = {
-		.spec = ls_seq_view(c->seq)->spec,
-		.source = { .name = "source", .hello = &hello, .describe = source },
-		.dest = { .name = "destination", .hello = &hello, .describe = dest },
-		.pairs = &pairs,
-		.verdict = verdict,
-		.history = history,
-	};
-	Lockstep__V1__DryRunResponse *plan = ls_plan_make(&in, NULL);
-	if (!plan->feasible) {
-		char *why = NULL;
-		for (size_t i = 0; i < plan->n_check; i++)
-			if (plan->check[i]->result == LOCKSTEP__V1__CHECK__RESULT__FAIL)
-				why = plan->check[i]->id;
-		sim_violation(w, "the plan is not feasible: %s", why ? why : "?");
-	}
-	sim_trace(w, "planned: %u devices", w->n);
-	ls_seq_planned(c->seq, plan, token, now(w));
-	ls_msg_free(plan);
-	ls_msg_free(source);
-	ls_msg_free(dest);
-	ls_history_free(history);
-	drain(c);
-}
-
-// ---- calls
-
-struct call {
-	uint64_t life;
-	struct ls_seq_action act;
-	enum ls_rpc_status status;
-	bool sent, known;
-	const char *word;
-};
-
-static void on_answer(struct world *w, void *arg)
-{
-	struct call *call = arg;
-	struct sim_coordinator *c = w->coordinator;
-	struct ls_seq_answer answer = { .kind = call->act.kind, .status = call->status, .sent = call->sent,
-					.known = call->known, .word = call->word,
-					.ledger_id = call->act.side ? "destination-ledger" : "source-ledger" };
-
-	if (call->life != c->life)
-		return;
-	if (answer.status)
-		ls_fail(&answer.error, answer.status == LS_RPC_UNAVAILABLE ? LS_E_UNAVAILABLE : LS_E_BAD_STATE, 0,
-			"simulated");
-	ls_seq_answer(c->seq, call->act.side, &answer, now(w));
-	drain(c);
-}
-
-static int apply(struct world *w, struct call *call)
-{
-	struct sim_agent *a = w->agent[call->act.side];
-
-	switch (call->act.kind) {
-	case LS_SEQ_PREPARE: {
-		struct ls_schedule s;
-		struct ls_error err;
-		const Lockstep__Store__Planned *p = ls_seq_plan(w->coordinator->seq);
-		if (ls_schedule_from_pb(p->plan->schedule, &s, &err) < 0 || ls_schedule_verify(&s, &err) < 0) {
-			sim_violation(w, "an agent refuses the schedule: %s", err.message);
-			return -EINVAL;
-		}
-		return sim_agent_prepare(a, &s);
-	}
-	case LS_SEQ_GRANT:
-		return sim_agent_grant(a, call->act.gates);
-	case LS_SEQ_UNWIND:
-		return sim_agent_unwind(a);
-	case LS_SEQ_SETTLE:
-		return sim_agent_settle(a);
-	default:
-		return 0;
-	}
-}
-
-static void on_call(struct world *w, void *arg)
-{
-	struct call *call = arg, *answer;
-
-	if (call->life != w->coordinator->life)
-		return; // it may have been under way: the lost calls below are the same thing
-	answer = sim_alloc(sizeof(*answer));
-	*answer = *call;
-	answer->sent = true;
-	if (sim_chance(w, w->faults.rpc_lost)) {
-		answer->status = LS_RPC_UNAVAILABLE;
-	} else {
-		int status = apply(w, answer);
-		answer->status = status == -EPERM   ? LS_RPC_FAILED_PRECONDITION :
-				 status == -ENOENT ? LS_RPC_NOT_FOUND :
-				 status < 0	   ? LS_RPC_INVALID_ARGUMENT :
-						     LS_RPC_OK;
-		answer->word = ls_word_name(sim_agent_word(w->agent[call->act.side]));
-		answer->known = sim_agent_word(w->agent[call->act.side]) != LS_WORD_NONE;
-		if (sim_chance(w, w->faults.rpc_answer_lost))
-			answer->status = LS_RPC_UNAVAILABLE;
-	}
-	sim_at(w, sim_latency(w), on_answer, answer);
+	for (unsigned m = 0; m < SIM_MIGRATIONS; m++)
+		if (c->n_durable[m])
+			forget(c, m, all ? 0 : (unsigned)sim_random(c->w, c->n_durable[m]));
+	c->term = all ? 0 : c->term - (c->term > 0);
+	sim_trace(c->w, "%s: the store is %s", sim_who_name(SIM_COORD + c->c), all ? "lost" : "one from yesterday");
 }
 
 // ---- watching
 
-struct news {
-	struct sim_coordinator *c;
-	uint64_t life;
-	unsigned side; // or the timer's generation
-};
-
-static void restart(struct sim_coordinator *c)
-{
-	sim_trace(c->w, "the coordinator is killed and starts again with %u records", c->n_durable);
-	ls_seq_free(c->seq);
-	while (c->n_disk > c->n_durable)
-		ls_msg_free(c->disk[--c->n_disk]);
-	c->life++;
-	c->watch[0].on = c->watch[1].on = false;
-	c->seq = ls_seq_restore(c->disk[0]);
-	for (unsigned i = 1; i < c->n_disk; i++)
-		ls_seq_fold(c->seq, c->disk[i]);
-	ls_seq_go_on(c->seq, now(c->w));
-}
-
 static void each_event(void *user, const void *event)
 {
-	struct news *n = user;
-	struct sim_coordinator *c = n->c;
+	struct moment *m = user;
+	struct sim_coordinator *c = ((struct world *)(uintptr_t)m->number)->coordinator[m->c];
 	const Lockstep__V1__AgentEvent *e = event;
 
-	if (n->life != c->life || !c->watch[n->side].on)
+	if (!c->watch[m->migration][m->side].on || !c->seq[m->migration])
 		return;
-	c->watch[n->side].after = e->sequence;
-	ls_seq_agent_event(c->seq, (enum ls_seq_side)n->side, e, now(c->w));
-	if (e->kind_case == LOCKSTEP__V1__AGENT_EVENT__KIND_WORD && !c->cancelled &&
-	    sim_chance(c->w, c->w->faults.cancel)) {
-		struct ls_error err;
-		c->cancelled = true;
-		sim_trace(c->w, "the client cancels");
-		ls_seq_cancel(c->seq, "test", now(c->w), &err);
-	}
-	drain(c);
-	if (c->n_durable && sim_chance(c->w, c->w->faults.restart))
-		restart(c);
+	c->watch[m->migration][m->side].after = e->sequence;
+	ls_seq_agent_event(c->seq[m->migration], (enum ls_seq_side)m->side, e, sim_seq_now(c->w));
+	sim_coordinator_drain(c, m->migration);
+}
+
+static void on_watch_ended(struct world *w, void *arg)
+{
+	struct moment *m = arg;
+	struct sim_coordinator *c = w->coordinator[m->c];
+	struct sim_watch *watch = &c->watch[m->migration][m->side];
+
+	if (!watch->on || watch->number != m->number)
+		return;
+	watch->on = false;
+	ls_seq_watch_ended(c->seq[m->migration], (enum ls_seq_side)m->side, sim_seq_now(w));
+	sim_coordinator_drain(c, m->migration);
+}
+
+static void end_watch(struct sim_coordinator *c, unsigned migration, unsigned side, uint64_t delay)
+{
+	at(c, delay, on_watch_ended, migration, side, c->watch[migration][side].number);
 }
 
 static void on_news(struct world *w, void *arg)
 {
-	struct news *n = arg;
-	struct sim_coordinator *c = w->coordinator;
+	struct moment *m = arg;
+	struct sim_coordinator *c = w->coordinator[m->c];
+	struct sim_watch *watch = &c->watch[m->migration][m->side];
+	struct moment each = { m->c, m->migration, m->side, (uintptr_t)w };
 
-	if (n->life != c->life || !c->watch[n->side].on)
+	if (!watch->on || watch->number != m->number)
 		return;
-	bool through = sim_agent_events(w->agent[n->side], c->watch[n->side].after, each_event, n);
-	if (n->life == c->life && c->watch[n->side].on && (through || sim_chance(w, w->faults.rpc_lost))) {
-		c->watch[n->side].on = false;
-		ls_seq_watch_ended(c->seq, (enum ls_seq_side)n->side, now(w));
+	unsigned host = sim_host_of(c, m->migration, (enum ls_seq_side)m->side);
+	if (!sim_reaches(w, SIM_COORD + c->c, SIM_HOST + host) || sim_fault(w, SIM_WATCH)) {
+		end_watch(c, m->migration, m->side, sim_random(w, 2 * S));
+		return;
 	}
-	drain(c);
+	const struct sim_mig *mig = w->agent[host]->mig[m->migration];
+	if (!mig || !mig->begun) { // NOT_FOUND: no such migration in this life
+		end_watch(c, m->migration, m->side, sim_latency(w));
+		return;
+	}
+	sim_report_each(&mig->report, watch->after, each_event, &each);
+	if (watch->on && watch->number == m->number && ls_role_ended(mig->role))
+		end_watch(c, m->migration, m->side, 0);
+	sim_coordinator_drain(c, m->migration);
 }
 
-void sim_coordinator_news(struct sim_coordinator *c, unsigned side)
+void sim_coordinator_news(struct sim_coordinator *c, unsigned host, unsigned migration)
 {
-	struct news *n;
-
-	if (!c->watch[side].on)
+	if (!c || !c->seq[migration] || !c->w->process[SIM_COORD + c->c].up)
 		return;
-	n = sim_alloc(sizeof(*n));
-	*n = (struct news){ c, c->life, side };
-	sim_at(c->w, 300 * US, on_news, n); // one stream: order is kept
+	for (unsigned side = 0; side < 2; side++)
+		if (c->watch[migration][side].on && sim_host_of(c, migration, (enum ls_seq_side)side) == host)
+			at(c, 300 * US, on_news, migration, side, c->watch[migration][side].number); // order is kept
+}
+
+void sim_coordinator_agent_died(struct sim_coordinator *c, unsigned host)
+{
+	for (unsigned m = 0; c && m < SIM_MIGRATIONS; m++)
+		for (unsigned side = 0; side < 2; side++)
+			if (c->seq[m] && c->watch[m][side].on && sim_host_of(c, m, (enum ls_seq_side)side) == host)
+				end_watch(c, m, side, sim_reaches(c->w, SIM_COORD + c->c, SIM_HOST + host) ? sim_latency(c->w) : 3 * S);
 }
 
 // ---- the machine
 
 static void on_tick(struct world *w, void *arg)
 {
-	struct news *n = arg;
-	struct sim_coordinator *c = w->coordinator;
+	struct moment *m = arg;
+	struct sim_coordinator *c = w->coordinator[m->c];
 
-	if (n->life != c->life || n->side != c->timer)
+	if (m->number != c->timer[m->migration])
 		return;
-	ls_seq_tick(c->seq, now(w));
-	drain(c);
+	ls_seq_tick(c->seq[m->migration], sim_seq_now(w));
+	sim_coordinator_drain(c, m->migration);
 }
 
-static void on_release(struct world *w, void *arg)
+static void carry_out(struct sim_coordinator *c, unsigned migration, const struct ls_seq_action *act)
 {
-	struct sim_coordinator *c = w->coordinator;
-	struct ls_error err;
-
-	ls_seq_release(c->seq, LS_GATE_DECIDE, "test", now(w), &err);
-	drain(c);
-}
-
-static void carry_out(struct sim_coordinator *c, const struct ls_seq_action *act)
-{
-	struct world *w = c->w;
-	struct call *call;
+	struct sim_watch *watch;
 
 	switch (act->kind) {
 	case LS_SEQ_PERSIST:
-		persist(c, act->record);
+		persist(c, migration, act->record);
 		break;
 	case LS_SEQ_PLAN:
-		sim_at(w, sim_latency(w), on_plan, moment(c));
+		sim_coordinator_plan(c, migration);
 		break;
 	case LS_SEQ_WATCH:
-		c->watch[act->side].on = true;
-		c->watch[act->side].after = act->after;
-		sim_coordinator_news(c, act->side);
+		watch = &c->watch[migration][act->side];
+		*watch = (struct sim_watch){ .on = true, .after = act->after, .number = ++c->w->numbers };
+		sim_coordinator_news(c, sim_host_of(c, migration, act->side), migration);
 		break;
 	case LS_SEQ_CHANGED:
-		if (ls_seq_view(c->seq)->waiting_at == LOCKSTEP__V1__GATE__GATE_DECIDE && !c->releasing) {
-			c->releasing = true;
-			sim_at(w, sim_random(w, 50 * MS), on_release, NULL);
-		}
+		sim_operator_news(c->w, c, migration);
 		break;
 	default:
-		call = sim_alloc(sizeof(*call));
-		*call = (struct call){ .life = c->life, .act = *act };
-		sim_at(w, sim_latency(w), on_call, call);
+		sim_coordinator_call(c, migration, act);
 		break;
 	}
 }
 
-static void drain(struct sim_coordinator *c)
+void sim_coordinator_drain(struct sim_coordinator *c, unsigned migration)
 {
+	struct ls_seq *q = c->seq[migration];
 	struct ls_seq_action act;
-	struct news *n;
 
-	while (ls_seq_next(c->seq, &act))
-		carry_out(c, &act);
-	c->timer++;
-	if (ls_seq_deadline(c->seq) == UINT64_MAX)
+	while (q && c->seq[migration] == q && ls_seq_next(q, &act))
+		carry_out(c, migration, &act);
+	if (!q || c->seq[migration] != q)
 		return;
-	n = sim_alloc(sizeof(*n));
-	*n = (struct news){ c, c->life, c->timer };
-	sim_at(c->w, ls_seq_deadline(c->seq) > c->w->now ? ls_seq_deadline(c->seq) - c->w->now : 0, on_tick, n);
+	c->timer[migration] = ++c->w->numbers;
+	uint64_t deadline = ls_seq_deadline(q);
+	if (deadline != UINT64_MAX)
+		at(c, deadline > c->w->now ? deadline - c->w->now : 0, on_tick, migration, 0, c->timer[migration]);
 }
 
-static void on_start(struct world *w, void *arg)
+void sim_coordinator_begin(struct sim_coordinator *c, unsigned migration, unsigned dest)
 {
-	drain(w->coordinator);
-}
-
-struct sim_coordinator *sim_coordinator_new(struct world *w)
-{
-	struct sim_coordinator *c = sim_alloc(sizeof(*c));
 	Lockstep__V1__MigrationSpec spec = LOCKSTEP__V1__MIGRATION_SPEC__INIT;
 	Lockstep__V1__PrecopyPolicy precopy = LOCKSTEP__V1__PRECOPY_POLICY__INIT;
 	Lockstep__V1__Gate hold[] = { LOCKSTEP__V1__GATE__GATE_DECIDE };
 
-	c->w = w;
-	spec.id = "m1";
+	if (c->seq[migration])
+		return; // the same id again: the same migration
+	spec.id = (char *)sim_migration_id(migration);
 	spec.vm = "vm1";
-	spec.source = "source";
-	spec.destination = "destination";
-	spec.deadline_ms = w->deadline_ms;
-	precopy.skip = w->no_precopy;
+	spec.source = (char *)c->w->host[0].name;
+	spec.destination = (char *)c->w->host[dest].name;
+	spec.deadline_ms = c->w->deadline_ms;
+	precopy.skip = c->w->no_precopy;
 	spec.precopy = &precopy;
-	spec.n_hold = w->hold_decide;
+	spec.n_hold = c->w->hold_decide;
 	spec.hold = hold;
-	c->seq = ls_seq_new(&spec, "test", now(w));
-	sim_at(w, 0, on_start, NULL);
-	return c;
+	c->seq[migration] = ls_seq_new(&spec, "test", sim_seq_now(c->w));
+	sim_coordinator_drain(c, migration);
+}
+
+void sim_coordinator_rebuild(struct sim_coordinator *c, const struct sim_answer *answer)
+{
+	unsigned migration = answer->call.migration;
+	const struct sim_mig *m = c->w->agent[answer->call.host]->mig[migration];
+	Lockstep__V1__ListAgentMigrationsResponse__Entry *entry;
+
+	if (c->seq[migration] || !answer->known || !m || answer->done || !ls_word_open(answer->word))
+		return;
+	entry = sim_entry(c->w, m, answer->word, answer->ledger_id);
+	c->seq[migration] = ls_seq_rebuild(entry, c->w->host[answer->call.host].name, sim_seq_now(c->w));
+	ls_msg_free(entry);
+	if (!c->seq[migration])
+		return;
+	sim_trace(c->w, "%s: %s is known again from the %s", sim_who_name(SIM_COORD + c->c), sim_migration_id(migration),
+		  c->w->host[answer->call.host].name);
+	sim_coordinator_drain(c, migration);
+}
+
+// ---- lives
+
+struct sim_coordinator *sim_coordinator_new(struct world *w, unsigned c)
+{
+	struct sim_coordinator *k = sim_alloc(sizeof(*k));
+
+	k->w = w;
+	k->c = c;
+	k->term = 1;
+	return k;
+}
+
+void sim_coordinator_kill(struct sim_coordinator *c)
+{
+	if (!c->w->process[SIM_COORD + c->c].up)
+		return;
+	sim_trace(c->w, "the %s dies", sim_who_name(SIM_COORD + c->c));
+	sim_kill(c->w, SIM_COORD + c->c);
+	for (unsigned m = 0; m < SIM_MIGRATIONS; m++) {
+		ls_seq_free(c->seq[m]);
+		c->seq[m] = NULL;
+		forget(c, m, c->n_durable[m]);
+	}
+	memset(c->watch, 0, sizeof(c->watch));
+	memset(c->introduced, 0, sizeof(c->introduced));
+	memset(c->listed, 0, sizeof(c->listed));
+	c->stale = false;
+}
+
+void sim_coordinator_start(struct sim_coordinator *c)
+{
+	sim_trace(c->w, "the %s starts", sim_who_name(SIM_COORD + c->c));
+	sim_start(c->w, SIM_COORD + c->c);
+	c->term++;
+	for (unsigned m = 0; m < SIM_MIGRATIONS; m++) {
+		if (!c->n_durable[m])
+			continue;
+		c->seq[m] = ls_seq_restore(c->disk[m][0]);
+		for (unsigned i = 1; i < c->n_durable[m]; i++)
+			ls_seq_fold(c->seq[m], c->disk[m][i]);
+		ls_seq_go_on(c->seq[m], sim_seq_now(c->w));
+		sim_coordinator_drain(c, m);
+	}
+	for (unsigned h = 0; h < SIM_HOSTS; h++)
+		sim_coordinator_list(c, h);
 }
 
 void sim_coordinator_free(struct sim_coordinator *c)
 {
-	if (!c)
-		return;
-	ls_seq_free(c->seq);
-	for (unsigned i = 0; i < c->n_disk; i++)
-		ls_msg_free(c->disk[i]);
+	for (unsigned m = 0; c && m < SIM_MIGRATIONS; m++) {
+		ls_seq_free(c->seq[m]);
+		forget(c, m, 0);
+	}
 	free(c);
-}
-
-bool sim_coordinator_ended(const struct sim_coordinator *c)
-{
-	return ls_seq_ended(c->seq);
-}
-
-const char *sim_coordinator_phase(const struct sim_coordinator *c)
-{
-	static const char *const name[] = { "none", "planning", "preparing", "precopy", "blackout", "unwinding",
-					    "releasing", "done", "returned", "refused", "operator" };
-
-	return name[ls_seq_view(c->seq)->phase];
 }

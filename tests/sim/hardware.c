@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/sim/world.h"
-
 #include <string.h>
+
+#include "tests/sim/agent.h"
+#include "tests/sim/world.h"
 
 // At most one device without P2P, as every plan that passes has it.
 void sim_hardware_init(struct world *w)
 {
 	static const unsigned with_p2p[] = { 3, 7 }, without[] = { 1, 5 };
-	unsigned odd;
+	unsigned odd, drawn;
 
-	w->n = 1 + (unsigned)sim_random(w, SIM_DEVICES);
+	drawn = 1 + (unsigned)sim_random(w, SIM_DEVICES);
+	w->n = w->faults.leave_out && w->faults.leave_out->devices ? w->faults.leave_out->devices : drawn;
 	odd = sim_random(w, 2) ? (unsigned)sim_random(w, w->n) : UINT32_MAX;
 	for (unsigned i = 0; i < w->n; i++) {
 		unsigned flags = i == odd ? without[sim_random(w, 2)] : with_p2p[sim_random(w, 2)];
 		w->reaches[i] = sim_random(w, 4) ? ((1u << w->n) - 1) & ~(1u << i) : (uint32_t)sim_random(w, 1u << w->n);
-		for (unsigned h = 0; h < 2; h++)
+		for (unsigned h = 0; h < SIM_HOSTS; h++)
 			w->host[h].dev[i] = (struct sim_device){ .flags = flags, .state = LS_STATE_RUNNING, .live = !h };
 	}
-	w->host[0].vm = SIM_VM_RUNNING;
-	w->host[1].vm = SIM_VM_INCOMING;
+	for (unsigned h = 0; h < SIM_HOSTS; h++)
+		w->host[h].vm = h ? SIM_VM_INCOMING : SIM_VM_RUNNING;
 }
 
 static void write_to(struct world *w, struct sim_host *h, unsigned from, unsigned to)
@@ -39,23 +41,37 @@ static void write_to(struct world *w, struct sim_host *h, unsigned from, unsigne
 	b->got[from]++;
 }
 
+// True if something of the VM moves there.
+static bool busy(struct world *w, unsigned host)
+{
+	struct sim_host *h = &w->host[host];
+	bool moves = h->vm == SIM_VM_RUNNING;
+
+	if (!sim_runs(w, SIM_HOST + host))
+		return false;
+	for (unsigned i = 0; i < w->n; i++) {
+		const struct sim_device *d = &h->dev[i];
+		if (!d->live || !ls_state_initiates((enum ls_state)d->state))
+			continue;
+		moves = true;
+		w->ran_away |= host != 0;
+		if (!sim_agent_may_run(w->agent[host]) && !w->lied)
+			sim_violation(w, "%s: device %u runs before COMMITTED is durable", h->name, i);
+		for (unsigned k = 0; k < w->n; k++)
+			if (k != i && w->reaches[i] & 1u << k)
+				write_to(w, h, i, k);
+	}
+	return moves;
+}
+
 void sim_traffic(struct world *w)
 {
-	if (w->host[0].vm == SIM_VM_RUNNING && w->host[1].vm == SIM_VM_RUNNING)
-		sim_violation(w, "the VM runs on both hosts");
-	for (unsigned h = 0; h < 2; h++) {
-		for (unsigned i = 0; i < w->n; i++) {
-			struct sim_device *d = &w->host[h].dev[i];
-			if (!d->live || !ls_state_initiates((enum ls_state)d->state))
-				continue;
-			if (h == 1 && sim_agent_word(w->agent[1]) != LS_WORD_COMMITTED &&
-			    sim_agent_word(w->agent[1]) != LS_WORD_STARTED)
-				sim_violation(w, "destination: device %u runs before COMMITTED is durable", i);
-			for (unsigned k = 0; k < w->n; k++)
-				if (k != i && w->reaches[i] & 1u << k)
-					write_to(w, &w->host[h], i, k);
-		}
-	}
+	unsigned places = 0;
+
+	for (unsigned h = 0; h < SIM_HOSTS; h++)
+		places += busy(w, h);
+	if (places > 1 && !w->lied)
+		sim_violation(w, "the VM runs on two hosts");
 }
 
 void sim_vm_resume(struct world *w, unsigned host)
@@ -64,6 +80,10 @@ void sim_vm_resume(struct world *w, unsigned host)
 
 	h->vm = SIM_VM_RUNNING;
 	sim_trace(w, "%s: the VM runs", h->name);
+	for (unsigned i = 0; i < w->n && w->older && !host; i++) {
+		memcpy(w->truth_sent[i], h->dev[i].sent, sizeof(w->truth_sent[i]));
+		memcpy(w->truth_got[i], h->dev[i].got, sizeof(w->truth_got[i]));
+	}
 	for (unsigned i = 0; i < w->n; i++) {
 		const struct sim_device *d = &h->dev[i];
 		if (d->state != LS_STATE_RUNNING)
@@ -71,36 +91,35 @@ void sim_vm_resume(struct world *w, unsigned host)
 		if (!d->live)
 			continue; // was reset because it failed: its loss is reported, not hidden
 		for (unsigned k = 0; k < w->n; k++)
-			if (d->sent[k] != w->truth_sent[i][k] || d->got[k] != w->truth_got[i][k])
+			if ((d->sent[k] != w->truth_sent[i][k] || d->got[k] != w->truth_got[i][k]) && !w->lied)
 				sim_violation(w, "%s: device %u runs with another state than it had", h->name, i);
 	}
 	for (unsigned i = 0; i < w->n; i++)
 		if (!h->dev[i].live) { // starts anew with the guest's driver
 			h->dev[i].live = true;
-			for (unsigned k = 0; k < w->n; k++) {
-				h->dev[i].sent[k] = w->truth_sent[i][k];
-				h->dev[i].got[k] = w->truth_got[i][k];
-			}
+			memcpy(h->dev[i].sent, w->truth_sent[i], sizeof(h->dev[i].sent));
+			memcpy(h->dev[i].got, w->truth_got[i], sizeof(h->dev[i].got));
 		}
-	if (sim_agent_word(w->agent[0]) == LS_WORD_RELEASED && host == 0)
-		sim_violation(w, "source: resumed after RELEASED");
+	if (sim_agent_released(w->agent[host]))
+		sim_violation(w, "%s: resumed after RELEASED", h->name);
 }
 
-void sim_image_take(const struct world *w, unsigned host, unsigned device, uint64_t image[2 * SIM_DEVICES])
+void sim_image_take(const struct world *w, unsigned host, unsigned device, uint64_t image[SIM_IMAGE])
 {
 	const struct sim_device *d = &w->host[host].dev[device];
 
 	memcpy(image, d->sent, sizeof(d->sent));
 	memcpy(image + SIM_DEVICES, d->got, sizeof(d->got));
+	image[SIM_IMAGE - 1] = d->live;
 }
 
-void sim_image_put(struct world *w, unsigned host, unsigned device, const uint64_t image[2 * SIM_DEVICES])
+void sim_image_put(struct world *w, unsigned host, unsigned device, const uint64_t image[SIM_IMAGE])
 {
 	struct sim_device *d = &w->host[host].dev[device];
 
 	memcpy(d->sent, image, sizeof(d->sent));
 	memcpy(d->got, image + SIM_DEVICES, sizeof(d->got));
-	d->live = true; // it holds what its VM had begun
+	d->live = image[SIM_IMAGE - 1];
 }
 
 void sim_device_reset(struct world *w, unsigned host, unsigned device)
@@ -111,4 +130,29 @@ void sim_device_reset(struct world *w, unsigned host, unsigned device)
 	d->live = d->session = false;
 	memset(d->sent, 0, sizeof(d->sent));
 	memset(d->got, 0, sizeof(d->got));
+}
+
+// The guest's own driver begins anew: what was sent in pre-copy is void (K5), what it held so far is of no account.
+void sim_guest_resets(struct world *w, unsigned host, unsigned device)
+{
+	struct sim_device *d = &w->host[host].dev[device];
+
+	sim_trace(w, "%s: the guest resets device %u", w->host[host].name, device);
+	d->state = LS_STATE_RUNNING;
+	d->session = false;
+}
+
+// Is the VM lost for good if this host loses what it has of it? Until D's COMMITTED the source's copy is the VM, and as
+// long as D has not started, it may be had back.
+void sim_vm_dies(struct world *w, unsigned host)
+{
+	struct sim_host *h = &w->host[host];
+
+	if (h->vm == SIM_VM_RUNNING || (host == 0 && h->vm == SIM_VM_PAUSED && !sim_agent_decided(w))) {
+		w->vm_dead = true;
+		sim_trace(w, "%s: the VM there is dead", h->name);
+	} else if (h->vm == SIM_VM_PAUSED || sim_agent_started(w->agent[host])) {
+		w->copy_dead = true;
+	}
+	h->vm = SIM_VM_NONE;
 }

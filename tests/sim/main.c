@@ -1,119 +1,211 @@
 // SPDX-License-Identifier: Apache-2.0
-// lockstep-sim [--seeds N] [--from SEED] [--seed SEED (traced)] [--control NAME]
-// Runs seeds one after the other; the first that breaks a promise is told with its number and ends the run with
-// status 1. With --control a broken build is expected to be caught: status 0 if some seed does.
+// lockstep-sim [--seeds N] [--from SEED] [--jobs N] [--least N] [--seed SEED (traced)] [--control NAME]
+// Runs seeds; the first that breaks a promise is shrunk, told with its number and ends the run with status 1.
+// --least: every kind of fault must have been met so often. With --control (a test build) a rule of the production
+// code is switched off: status 0 if some seed notices.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-#include "tests/sim/world.h"
+#include "common/control.h"
+#include "tests/sim/cover.h"
 
-static const char *const control_names[] = { "none", "skip-quiesce", "start-early", "return-anyway", "bend-image" };
+#define EVENTS_MOST 60000
+#define GRACE_NS (45 * S)   // after all is healed, until an operator looks
+#define OPERATOR_NS (150 * S)
 
-struct totals {
-	uint64_t runs, events, writes, faults, done, returned, waiting, faulty;
+struct run {
+	char violation[256];
+	unsigned n, devices;
+	struct sim_fired fired[SIM_FIRED_MAX];
 };
 
-// The VM must be somewhere: at its source, at its destination, or an operator knows why it is not.
-static void judge(struct world *w)
+// One seed. True if all promises were kept.
+static bool run(uint64_t seed, const struct sim_leave_out *leave_out, bool trace, struct sim_cover *cover,
+		struct run *ret)
 {
-	const char *phase = sim_coordinator_phase(w->coordinator);
-	const struct ls_role *s = sim_agent_role(w->agent[0]), *d = sim_agent_role(w->agent[1]);
-	bool operator_asked = (s && ls_role_ended(s) == LS_END_OPERATOR) || (d && ls_role_ended(d) == LS_END_OPERATOR);
-	bool at_source = w->host[0].vm == SIM_VM_RUNNING, at_dest = w->host[1].vm == SIM_VM_RUNNING;
+	static struct world w;
+	bool helped = false;
+	unsigned seen = 0;
 
-	if (!sim_coordinator_ended(w->coordinator))
-		sim_violation(w, "the coordinator never ends (%s)", phase);
-	if (!strcmp(phase, "done") && !at_dest)
-		sim_violation(w, "done, but the VM does not run at the destination");
-	if (!strcmp(phase, "returned") && !at_source)
-		sim_violation(w, "returned, but the VM does not run at the source");
-	if (!at_source && !at_dest && !operator_asked)
-		sim_violation(w, "the VM runs nowhere, and nobody says why");
-	// Consented, and the destination can speak no word in this life (rule 10): it has to wait.
-	bool waits = s && d && ls_role_word(s) == LS_WORD_CONSENTED && ls_role_mute(d);
-	if (s && !ls_role_ended(s) && !waits)
-		sim_violation(w, "the source never ends (%s)", ls_word_name(ls_role_word(s)));
-	if (d && !ls_role_ended(d))
-		sim_violation(w, "the destination never ends (%s)", ls_word_name(ls_role_word(d)));
+	world_init(&w, seed, leave_out, trace);
+	while (!*w.violation && w.events < EVENTS_MOST && sim_step(&w)) {
+		if (cover)
+			sim_cover_event(cover, &w, &seen);
+		if (sim_settled(&w) && (w.healed || !w.lied))
+			break;
+		if (w.healed && !helped && w.now > w.heal_at + GRACE_NS) {
+			helped = true;
+			sim_operator_called(&w);
+		}
+		if (w.now > w.heal_at + GRACE_NS + OPERATOR_NS)
+			break;
+	}
+	if (!*w.violation)
+		sim_judge(&w);
+	if (cover)
+		sim_cover_run(cover, &w);
+	memcpy(ret->violation, w.violation, sizeof(ret->violation));
+	ret->n = w.faults.n;
+	ret->devices = w.n;
+	memcpy(ret->fired, w.faults.fired, sizeof(ret->fired));
+	world_free(&w);
+	return !*ret->violation;
 }
 
-static bool run(uint64_t seed, int control, bool trace, struct totals *t, char *why, size_t size)
+// Leaves out, one after the other, every fault that the failure does without; then devices.
+static void shrink(uint64_t seed)
 {
-	struct world w;
+	struct sim_leave_out out = { 0 };
+	struct run r, best;
+	bool again = true;
 
-	world_init(&w, seed, (enum sim_control)control, trace);
-	while (!*w.violation && w.events < 20000 && w.now < 600 * S && sim_step(&w))
-		;
-	if (!*w.violation)
-		judge(&w);
-	const char *phase = sim_coordinator_phase(w.coordinator);
-	t->runs++;
-	t->events += w.events;
-	t->writes += w.writes;
-	t->faults += w.faults_hit;
-	t->faulty += w.faults_hit > 0;
-	t->done += !strcmp(phase, "done");
-	t->returned += !strcmp(phase, "returned");
-	t->waiting += !strcmp(phase, "operator");
-	sim_trace(&w, "ends: %s", phase);
-	snprintf(why, size, "%s", w.violation);
-	world_free(&w);
-	return !*why;
+	run(seed, &out, false, NULL, &best);
+	for (unsigned n = 1; n < best.devices; n++) {
+		out.devices = n;
+		if (!run(seed, &out, false, NULL, &r)) {
+			best = r;
+			break;
+		}
+		out.devices = 0;
+	}
+	while (again) {
+		again = false;
+		for (unsigned i = best.n; i-- > 0 && out.n < SIM_FIRED_MAX;) {
+			if (i >= best.n)
+				continue;
+			out.at[out.n++] = best.fired[i];
+			if (run(seed, &out, false, NULL, &r)) {
+				out.n--;
+				continue;
+			}
+			again |= r.n < best.n;
+			best = r;
+		}
+	}
+	printf("  shrunk to %u devices and %u faults:", best.devices, best.n);
+	for (unsigned i = 0; i < best.n; i++)
+		printf(" %s", sim_fault_name(best.fired[i].kind));
+	printf("\n  %s\n", best.violation);
+	run(seed, &out, true, NULL, &r);
+}
+
+struct shared {
+	uint64_t failed; // seed; 0: none
+	char why[256];
+	struct sim_cover cover;
+};
+
+static void work(struct shared *s, const struct shared *all, unsigned jobs, uint64_t from, uint64_t seeds)
+{
+	for (uint64_t seed = from; seed < from + seeds; seed += jobs) {
+		struct run r;
+		bool over = false;
+		for (unsigned j = 0; j < jobs; j++)
+			over |= all[j].failed && all[j].failed < seed;
+		if (over)
+			return;
+		if (run(seed, NULL, false, &s->cover, &r))
+			continue;
+		memcpy(s->why, r.violation, sizeof(s->why));
+		s->failed = seed;
+		return;
+	}
+}
+
+static void run_all(struct shared *all, unsigned jobs, uint64_t from, uint64_t seeds)
+{
+	for (unsigned j = 1; j < jobs; j++)
+		if (fork() == 0) {
+			work(&all[j], all, jobs, from + j, seeds > j ? seeds - j : 0);
+			_exit(0);
+		}
+	work(&all[0], all, jobs, from, seeds);
+	for (unsigned j = 1; j < jobs; j++) {
+		int status = 0;
+		wait(&status);
+		if (status && !all[0].failed) {
+			all[0].failed = from;
+			snprintf(all[0].why, sizeof(all[0].why), "a worker died with status %d", status);
+		}
+	}
+}
+
+static int tell(struct shared *all, unsigned jobs, const char *control, uint64_t least)
+{
+	struct shared *failed = NULL;
+
+	for (unsigned j = 0; j < jobs; j++)
+		if (all[j].failed && (!failed || all[j].failed < failed->failed))
+			failed = &all[j];
+	if (failed && control) {
+		printf("control %s is caught by seed %llu: %s\n", control, (unsigned long long)failed->failed, failed->why);
+		return 0;
+	}
+	if (failed) {
+		printf("seed %llu: %s\n  again, with a trace: lockstep-sim --seed %llu\n",
+		       (unsigned long long)failed->failed, failed->why, (unsigned long long)failed->failed);
+		shrink(failed->failed);
+		return 1;
+	}
+	for (unsigned j = 1; j < jobs; j++)
+		sim_cover_add(&all[0].cover, &all[j].cover);
+	bool enough = sim_cover_print(&all[0].cover, control ? 0 : least);
+	if (control)
+		printf("control %s was not caught\n", control);
+	return control || !enough;
 }
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: lockstep-sim [--seeds N] [--from SEED] [--seed SEED] [--control NAME]\n");
+	fprintf(stderr, "usage: lockstep-sim [--seeds N] [--from SEED] [--jobs N] [--least N] [--seed SEED] "
+			"[--control NAME]\n");
 	return 2;
 }
 
 int main(int argc, char **argv)
 {
-	uint64_t seeds = 1000, from = 1;
-	bool trace = false;
-	int control = 0;
-	struct totals t = { 0 };
-	char why[256];
+	uint64_t seeds = 1000, from = 1, least = 0, one = 0;
+	const char *control = NULL;
+	unsigned jobs = 1;
 
 	for (int i = 1; i < argc; i += 2) {
 		if (i + 1 == argc)
 			return usage();
-		if (!strcmp(argv[i], "--seeds")) {
+		if (!strcmp(argv[i], "--seeds"))
 			seeds = strtoull(argv[i + 1], NULL, 10);
-		} else if (!strcmp(argv[i], "--from")) {
+		else if (!strcmp(argv[i], "--from"))
 			from = strtoull(argv[i + 1], NULL, 10);
-		} else if (!strcmp(argv[i], "--seed")) {
-			from = strtoull(argv[i + 1], NULL, 10);
-			seeds = 1;
-			trace = true;
-		} else if (!strcmp(argv[i], "--control")) {
-			for (control = SIM_CONTROL_COUNT - 1; control > 0; control--)
-				if (!strcmp(argv[i + 1], control_names[control]))
-					break;
-			if (!control)
-				return usage();
-		} else {
+		else if (!strcmp(argv[i], "--least"))
+			least = strtoull(argv[i + 1], NULL, 10);
+		else if (!strcmp(argv[i], "--jobs"))
+			jobs = (unsigned)strtoul(argv[i + 1], NULL, 10);
+		else if (!strcmp(argv[i], "--seed"))
+			one = strtoull(argv[i + 1], NULL, 10);
+		else if (!strcmp(argv[i], "--control"))
+			control = argv[i + 1];
+		else
 			return usage();
+	}
+	if (!jobs || jobs > 64)
+		return usage();
+	if (control) {
+		setenv("LOCKSTEP_CONTROL", control, 1);
+		if (!ls_control(control)) {
+			fprintf(stderr, "lockstep-sim: controls are not compiled in (-DLOCKSTEP_CONTROLS=ON)\n");
+			return 2;
 		}
 	}
-	for (uint64_t seed = from; seed < from + seeds; seed++) {
-		if (run(seed, control, trace, &t, why, sizeof(why)))
-			continue;
-		if (control)
-			printf("control %s is caught by seed %llu: %s\n", control_names[control],
-			       (unsigned long long)seed, why);
-		else
-			printf("seed %llu: %s\n  again, with a trace: lockstep-sim --seed %llu\n",
-			       (unsigned long long)seed, why, (unsigned long long)seed);
-		return control ? 0 : 1;
+	if (one) {
+		struct run r;
+		return run(one, NULL, true, NULL, &r) ? 0 : 1;
 	}
-	printf("%llu seeds (%llu with faults, %llu faults): %llu done, %llu returned, %llu wait for an operator; "
-	       "%llu events, %llu peer writes, none lost\n",
-	       (unsigned long long)t.runs, (unsigned long long)t.faulty, (unsigned long long)t.faults,
-	       (unsigned long long)t.done, (unsigned long long)t.returned, (unsigned long long)t.waiting,
-	       (unsigned long long)t.events, (unsigned long long)t.writes);
-	if (control)
-		printf("control %s was not caught\n", control_names[control]);
-	return control ? 1 : 0;
+	struct shared *all = mmap(NULL, jobs * sizeof(*all), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (all == MAP_FAILED)
+		return 2;
+	run_all(all, jobs, from, seeds);
+	return tell(all, jobs, control, least);
 }

@@ -33,7 +33,7 @@ void sim_report_add(struct sim_report *r, const struct ls_role *role, const char
 	Lockstep__V1__AgentEvent *e;
 
 	LS_MSG_NEW(e, LOCKSTEP__V1__AGENT_EVENT__INIT);
-	e->sequence = r->n + 1;
+	e->sequence = r->base + r->n + 1;
 	e->time_ns = now;
 	switch (act->kind) {
 	case LS_ACT_EMIT_STEP:
@@ -68,7 +68,7 @@ void sim_report_add(struct sim_report *r, const struct ls_role *role, const char
 void sim_report_each(const struct sim_report *r, uint64_t after, void (*each)(void *user, const void *event),
 		     void *user)
 {
-	for (unsigned i = (unsigned)after; i < r->n; i++)
+	for (unsigned i = after > r->base ? (unsigned)(after - r->base) : 0; i < r->n; i++)
 		each(user, r->event[i]);
 }
 

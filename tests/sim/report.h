@@ -9,6 +9,7 @@
 struct sim_report {
 	Lockstep__V1__AgentEvent **event;
 	unsigned n;
+	uint64_t base; // what earlier lives told is numbered up to here
 };
 
 void sim_report_add(struct sim_report *r, const struct ls_role *role, const char *host,

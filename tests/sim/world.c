@@ -6,8 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/agent.h"
+#include "tests/sim/control.h"
+#include "tests/sim/operator.h"
+
 struct sim_event {
-	uint64_t at, order;
+	uint64_t at, order, life;
+	enum sim_who who;
 	sim_fn *fn;
 	void *arg;
 };
@@ -34,25 +39,39 @@ static void swap(struct sim_event *a, struct sim_event *b)
 	*b = t;
 }
 
-void sim_at(struct world *w, uint64_t delay_ns, sim_fn *fn, void *arg)
+static struct sim_event *room_for(struct sim_event **list, unsigned *n, unsigned *room)
 {
-	if (w->n_events == w->room) {
-		w->room = w->room ? w->room * 2 : 64;
-		w->heap = realloc(w->heap, w->room * sizeof(*w->heap));
-		if (!w->heap)
+	if (*n == *room) {
+		*room = *room ? *room * 2 : 64;
+		*list = realloc(*list, *room * sizeof(**list));
+		if (!*list)
 			abort();
 	}
-	unsigned i = w->n_events++;
-	w->heap[i] = (struct sim_event){ w->now + delay_ns, w->order++, fn, arg };
+	return &(*list)[(*n)++];
+}
+
+static void push(struct world *w, struct sim_event e)
+{
+	unsigned i = w->n_events;
+
+	*room_for(&w->heap, &w->n_events, &w->room) = e;
 	for (; i && before(&w->heap[i], &w->heap[(i - 1) / 2]); i = (i - 1) / 2)
 		swap(&w->heap[i], &w->heap[(i - 1) / 2]);
 }
 
-bool sim_step(struct world *w)
+void sim_at(struct world *w, enum sim_who who, uint64_t delay_ns, sim_fn *fn, void *arg)
 {
-	if (!w->n_events)
-		return false;
+	if (!w->process[who].up) {
+		free(arg);
+		return;
+	}
+	push(w, (struct sim_event){ w->now + delay_ns, w->order++, w->process[who].life, who, fn, arg });
+}
+
+static struct sim_event pop(struct world *w)
+{
 	struct sim_event e = w->heap[0];
+
 	w->heap[0] = w->heap[--w->n_events];
 	for (unsigned i = 0;;) {
 		unsigned least = i;
@@ -60,16 +79,87 @@ bool sim_step(struct world *w)
 			if (before(&w->heap[c], &w->heap[least]))
 				least = c;
 		if (least == i)
-			break;
+			return e;
 		swap(&w->heap[i], &w->heap[least]);
 		i = least;
 	}
-	w->now = e.at;
-	w->events++;
-	e.fn(w, e.arg);
-	free(e.arg);
-	sim_traffic(w);
-	return true;
+}
+
+bool sim_step(struct world *w)
+{
+	while (w->n_events) {
+		struct sim_event e = pop(w);
+		struct sim_process *p = &w->process[e.who];
+		w->now = e.at;
+		if (e.life != p->life) {
+			free(e.arg);
+			continue;
+		}
+		if (p->frozen) {
+			*room_for(&p->waiting, &p->n, &p->room) = e;
+			continue;
+		}
+		w->events++;
+		e.fn(w, e.arg);
+		free(e.arg);
+		sim_traffic(w);
+		sim_plot(w);
+		return true;
+	}
+	return false;
+}
+
+void sim_kill(struct world *w, enum sim_who who)
+{
+	struct sim_process *p = &w->process[who];
+
+	for (unsigned i = 0; i < p->n; i++)
+		free(p->waiting[i].arg);
+	p->n = 0;
+	p->life++;
+	p->up = p->frozen = false;
+}
+
+void sim_start(struct world *w, enum sim_who who)
+{
+	w->process[who].life++;
+	w->process[who].up = true;
+	w->process[who].frozen = false;
+}
+
+void sim_freeze(struct world *w, enum sim_who who)
+{
+	w->process[who].frozen = true;
+}
+
+void sim_thaw(struct world *w, enum sim_who who)
+{
+	struct sim_process *p = &w->process[who];
+
+	p->frozen = false;
+	for (unsigned i = 0; i < p->n; i++) {
+		struct sim_event e = p->waiting[i];
+		e.at = w->now;
+		e.order = w->order++;
+		push(w, e);
+	}
+	p->n = 0;
+}
+
+bool sim_runs(const struct world *w, enum sim_who who)
+{
+	return w->process[who].up && !w->process[who].frozen;
+}
+
+const char *sim_who_name(enum sim_who who)
+{
+	static const char *const name[SIM_WHO_COUNT] = {
+		"world",	      "coordinator",   "second coordinator", "source agent", "destination agent",
+		"third agent",	      "source VMM",    "destination VMM",    "third VMM",    "source host",
+		"destination host",   "third host",
+	};
+
+	return name[who];
 }
 
 // splitmix64
@@ -80,14 +170,6 @@ uint64_t sim_random(struct world *w, uint64_t below)
 	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
 	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
 	return below ? (z ^ (z >> 31)) % below : 0;
-}
-
-bool sim_chance(struct world *w, unsigned per_mille)
-{
-	if (!per_mille || sim_random(w, 1000) >= per_mille)
-		return false;
-	w->faults_hit++;
-	return true;
 }
 
 uint64_t sim_latency(struct world *w)
@@ -101,7 +183,7 @@ void sim_trace(struct world *w, const char *fmt, ...)
 
 	if (!w->trace)
 		return;
-	printf("%10.3f ms  ", (double)w->now / 1e6);
+	printf("%11.3f ms  ", (double)w->now / 1e6);
 	va_start(ap, fmt);
 	vprintf(fmt, ap);
 	va_end(ap);
@@ -120,28 +202,30 @@ void sim_violation(struct world *w, const char *fmt, ...)
 	sim_trace(w, "VIOLATION %s", w->violation);
 }
 
-void world_init(struct world *w, uint64_t seed, enum sim_control control, bool trace)
+void world_init(struct world *w, uint64_t seed, const struct sim_leave_out *leave_out, bool trace)
 {
+	static const char *const hosts[SIM_HOSTS] = { "source", "destination", "third" };
+
 	memset(w, 0, sizeof(*w));
 	w->seed = w->random = seed;
-	w->control = control;
 	w->trace = trace;
-	w->host[0].name = "source";
-	w->host[1].name = "destination";
+	w->faults.leave_out = leave_out;
+	for (unsigned i = 0; i < SIM_WHO_COUNT; i++)
+		w->process[i].up = i != SIM_COORD + 1;
+	for (unsigned h = 0; h < SIM_HOSTS; h++)
+		w->host[h].name = hosts[h];
 	sim_hardware_init(w);
-	// A third of the runs go well; the others draw a few kinds of trouble.
-	unsigned *kind = (unsigned *)&w->faults;
-	if (sim_random(w, 3))
-		for (unsigned i = 0; i < sizeof(w->faults) / sizeof(unsigned); i++)
-			if (!sim_random(w, 4))
-				kind[i] = 1 + (unsigned)sim_random(w, 60);
+	sim_faults_init(w);
+	sim_plot_init(w);
 	if (!sim_random(w, 6))
 		w->deadline_ms = 10 + sim_random(w, 200);
 	w->hold_decide = !sim_random(w, 8);
 	w->no_precopy = !sim_random(w, 4);
-	w->agent[0] = sim_agent_new(w, 0);
-	w->agent[1] = sim_agent_new(w, 1);
-	w->coordinator = sim_coordinator_new(w);
+	for (unsigned h = 0; h < SIM_HOSTS; h++)
+		w->agent[h] = sim_agent_new(w, h);
+	w->coordinator[0] = sim_coordinator_new(w, 0);
+	w->coordinator[1] = sim_coordinator_new(w, 1);
+	w->operator_ = sim_operator_new(w);
 }
 
 void world_free(struct world *w)
@@ -149,7 +233,14 @@ void world_free(struct world *w)
 	for (unsigned i = 0; i < w->n_events; i++)
 		free(w->heap[i].arg);
 	free(w->heap);
-	sim_coordinator_free(w->coordinator);
-	sim_agent_free(w->agent[0]);
-	sim_agent_free(w->agent[1]);
+	for (unsigned i = 0; i < SIM_WHO_COUNT; i++) {
+		for (unsigned k = 0; k < w->process[i].n; k++)
+			free(w->process[i].waiting[k].arg);
+		free(w->process[i].waiting);
+	}
+	free(w->operator_);
+	for (unsigned c = 0; c < 2; c++)
+		sim_coordinator_free(w->coordinator[c]);
+	for (unsigned h = 0; h < SIM_HOSTS; h++)
+		sim_agent_free(w->agent[h]);
 }

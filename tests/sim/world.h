@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The deterministic simulation: the real sequencer, roles and schedules; simulated hosts, devices, VMMs,
-// disks, network and clock. One seed is one run, exactly repeatable.
+// The deterministic simulation: the real sequencer, roles, schedules and ledger statements; simulated hosts,
+// processes, devices, VMMs, disks, network and clock. One seed is one run, exactly repeatable.
 //
-//   world      virtual time, an ordered queue of events, randomness from the seed, the trace, the verdict
-//   hardware   devices that write to each other without pause, and the two VMs: notices every lost write
-//   agent      carries out a role's actions
-//   control    carries out the sequencer's actions
+//   world      virtual time, an ordered queue of events, processes that die and freeze, randomness, the trace
+//   fault      what may go wrong, decided by the seed, each time numbered, so that single ones can be left out
+//   hardware   devices that write to each other without pause, and the VM: notices every lost write
+//   agent      one agent: role's actions (agent), device jobs and streams (job), its connection (link),
+//              what a coordinator calls (service), its ledger (disk)
+//   control    carries out the sequencer's actions; calls travel by `call`
+//   plot       kills, freezes, cuts and heals; operator: client and operator
+//   judge      what must hold after every event, and at the end
 #ifndef LS_TESTS_SIM_WORLD_H
 #define LS_TESTS_SIM_WORLD_H
 
@@ -14,40 +18,50 @@
 
 #include "agent/role.h"
 #include "common/schedule.h"
+#include "tests/sim/fault.h"
 
 #define US 1000ull
 #define MS 1000000ull
 #define S 1000000000ull
 
 #define SIM_DEVICES 4
+#define SIM_IMAGE (2 * SIM_DEVICES + 1) // sent, got, and whether the guest had begun with it
+#define SIM_HOSTS 3      // source, destination, and a third for a second attempt
+#define SIM_MIGRATIONS 2
 
-// What goes wrong in a run. All from the seed; probabilities in 1/1000 per occasion.
-struct sim_faults {
-	unsigned arc_errno, arc_error_state, arc_slow; // an arc fails, ends in ERROR, takes up to 300 ms
-	unsigned stream;                               // a job on a stream fails
-	unsigned vmm;                                  // a VMM answers an error before the decision
-	unsigned persist;                              // a sync fails
-	unsigned cut;                                  // the agents lose each other, per message
-	unsigned rpc_lost, rpc_answer_lost;            // a coordinator's call, or its answer, gets lost
-	unsigned cancel;                               // the client changes its mind, per agent event
-	unsigned restart;                              // the coordinator is killed and starts again, per agent event
+// Who an event belongs to: it is lost when they die and waits while they are frozen.
+enum sim_who {
+	SIM_WORLD,
+	SIM_COORD,                          // two of them
+	SIM_AGENT = SIM_COORD + 2,          // + host
+	SIM_VMM = SIM_AGENT + SIM_HOSTS,    // + host
+	SIM_HOST = SIM_VMM + SIM_HOSTS,     // + host: its kernel
+	SIM_WHO_COUNT = SIM_HOST + SIM_HOSTS
 };
 
-// Safety taken out on purpose, to see that the simulation notices.
-enum sim_control {
-	SIM_CONTROL_NONE,
-	SIM_CONTROL_SKIP_QUIESCE,     // the barrier before STOP
-	SIM_CONTROL_START_EARLY,      // the destination is told COMMITTED before it is durable, and the disk loses it
-	SIM_CONTROL_RETURN_ANYWAY,    // the source returns although it had consented
-	SIM_CONTROL_BEND_IMAGE,       // other bytes arrive than were sent, unnoticed by the digest
-	SIM_CONTROL_COUNT
+struct sim_event;
+
+struct sim_process {
+	bool up, frozen;
+	uint64_t life;
+	struct sim_event *waiting; // frozen: in order
+	unsigned n, room;
+};
+
+// A call into the kernel that outlives whoever made it.
+struct sim_kernel_op {
+	bool busy, hangs;
+	uint64_t number;
+	enum ls_job_kind kind;
+	enum ls_state target;
 };
 
 struct sim_device {
 	unsigned flags;
 	int state;
-	bool live;               // its VM has touched it since it was opened or reset
-	bool session;            // a saving session is open
+	bool live;    // the VM's driver has used it since it was opened or reset
+	bool session; // a saving session is open
+	struct sim_kernel_op op;
 	uint64_t sent[SIM_DEVICES], got[SIM_DEVICES];
 };
 
@@ -57,74 +71,87 @@ struct sim_host {
 	const char *name;
 	struct sim_device dev[SIM_DEVICES];
 	enum sim_vm vm;
+	bool held; // an agent has the devices' fds, or the fd store keeps them
 };
 
 struct sim_agent;
 struct sim_coordinator;
+struct sim_operator;
 
 struct world {
-	uint64_t seed, random, now, order;
+	uint64_t seed, random, now, order, numbers;
 	struct sim_event *heap;
 	unsigned n_events, room;
+	struct sim_process process[SIM_WHO_COUNT];
+	bool cut[SIM_WHO_COUNT][SIM_WHO_COUNT]; // between SIM_COORD + c and SIM_HOST + h, in both directions
 	bool trace;
-	char violation[256];     // empty: none so far
-	enum sim_control control;
+	char violation[256];                    // empty: none so far
 	struct sim_faults faults;
+	unsigned dest;                          // host: where the latest migration goes
+	bool superseded, store_lost;            // the second coordinator is followed; a store forgot
+	uint64_t heal_at;                       // no trouble begins after this, and all that there is ends
+	bool healed;
 
-	unsigned n;              // devices
+	unsigned n; // devices
 	uint32_t reaches[SIM_DEVICES];
-	struct sim_host host[2]; // source, destination
+	struct sim_host host[SIM_HOSTS];
 	uint64_t truth_sent[SIM_DEVICES][SIM_DEVICES], truth_got[SIM_DEVICES][SIM_DEVICES];
-	uint64_t writes;         // peer-to-peer writes made in all
+	uint64_t writes;   // peer-to-peer writes made in all
+	bool vm_dead;      // its VMM or host died under it: it may be nowhere
+	bool ran_away;     // it, or a device of it, has run somewhere else than at the source
+	bool older;        // an operator returned it all the same: what it did there is given up
+	bool copy_dead;    // so did a copy of it that was not the only one
+	bool lied;         // a false fence or a ledger from yesterday: two may run, CONFLICT must be said
+	bool conflict;     // said so
+	uint32_t rolled_back; // hosts whose ledger was lost or set back
 
-	struct sim_agent *agent[2];
-	struct sim_coordinator *coordinator;
+	struct sim_agent *agent[SIM_HOSTS];
+	struct sim_coordinator *coordinator[2];
+	struct sim_operator *operator_;
+	struct sim_calls *calls;
 	uint64_t deadline_ms;
 	bool hold_decide, no_precopy;
-
-	uint64_t events, faults_hit; // counters for the coverage line
+	uint64_t events;
 };
 
 // ---- world.c
 typedef void sim_fn(struct world *w, void *arg);
-// `arg` is freed after the call, or when the world ends.
-void sim_at(struct world *w, uint64_t delay_ns, sim_fn *fn, void *arg);
+// `arg` is freed after the call, when `who` dies before it, or when the world ends.
+void sim_at(struct world *w, enum sim_who who, uint64_t delay_ns, sim_fn *fn, void *arg);
 bool sim_step(struct world *w); // next event; false: none is left
 uint64_t sim_random(struct world *w, uint64_t below);
-bool sim_chance(struct world *w, unsigned per_mille); // counts as a fault when true
-uint64_t sim_latency(struct world *w);                // of a message
+uint64_t sim_latency(struct world *w); // of a message
 void *sim_alloc(size_t size);
+void sim_kill(struct world *w, enum sim_who who); // its events are gone
+void sim_start(struct world *w, enum sim_who who);
+void sim_freeze(struct world *w, enum sim_who who);
+void sim_thaw(struct world *w, enum sim_who who);
+bool sim_runs(const struct world *w, enum sim_who who); // up and not frozen
+const char *sim_who_name(enum sim_who who);
 void sim_trace(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void sim_violation(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void world_init(struct world *w, uint64_t seed, enum sim_control control, bool trace);
+void world_init(struct world *w, uint64_t seed, const struct sim_leave_out *leave_out, bool trace);
 void world_free(struct world *w);
 
 // ---- hardware.c
 void sim_hardware_init(struct world *w);
-void sim_traffic(struct world *w);       // everyone who may write writes; K3 is checked
+void sim_traffic(struct world *w); // everyone who may write writes; K3 and "never two" are checked
 void sim_vm_resume(struct world *w, unsigned host);
-void sim_image_take(const struct world *w, unsigned host, unsigned device, uint64_t image[2 * SIM_DEVICES]);
-void sim_image_put(struct world *w, unsigned host, unsigned device, const uint64_t image[2 * SIM_DEVICES]);
+void sim_vm_dies(struct world *w, unsigned host);
+void sim_image_take(const struct world *w, unsigned host, unsigned device, uint64_t image[SIM_IMAGE]);
+void sim_image_put(struct world *w, unsigned host, unsigned device, const uint64_t image[SIM_IMAGE]);
 void sim_device_reset(struct world *w, unsigned host, unsigned device);
+void sim_guest_resets(struct world *w, unsigned host, unsigned device);
 
-// ---- agent.c
-struct sim_agent *sim_agent_new(struct world *w, unsigned side);
-void sim_agent_free(struct sim_agent *a);
-const struct ls_role *sim_agent_role(const struct sim_agent *a); // NULL before Prepare
-enum ls_word sim_agent_word(const struct sim_agent *a);          // durable
-// What the coordinator asks for. 0 or an rpc status; `*word`: the durable one afterwards.
-int sim_agent_prepare(struct sim_agent *a, const struct ls_schedule *s);
-int sim_agent_grant(struct sim_agent *a, uint32_t gates);
-int sim_agent_unwind(struct sim_agent *a);
-int sim_agent_settle(struct sim_agent *a);
-// Events after `after`, one call each; true if the agent is through with it.
-bool sim_agent_events(struct sim_agent *a, uint64_t after, void (*each)(void *user, const void *event), void *user);
+// ---- plot.c
+void sim_plot_init(struct world *w);
+void sim_plot(struct world *w); // after every event
+bool sim_reaches(const struct world *w, enum sim_who a, enum sim_who b); // no cut between their hosts
+void sim_restart_agent(struct world *w, unsigned host);
+void sim_power_off(struct world *w, unsigned host);
 
-// ---- control.c
-struct sim_coordinator *sim_coordinator_new(struct world *w);
-void sim_coordinator_free(struct sim_coordinator *c);
-void sim_coordinator_news(struct sim_coordinator *c, unsigned side); // the agent has new events
-bool sim_coordinator_ended(const struct sim_coordinator *c);
-const char *sim_coordinator_phase(const struct sim_coordinator *c);
+// ---- judge.c
+void sim_judge(struct world *w);       // at the end
+bool sim_settled(const struct world *w);
 
 #endif
