@@ -1,12 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator decides, at the agents: devices that failed, and what is refused."""
+"""What an operator decides, at the agents: fences, lost destinations, devices that failed, closing."""
+import os
+
 import grpc
 import pytest
 
-from agent_support import Pair, agent_pb, ended, errors, migration_pb, words
+from agent_support import Agent, Pair, agent_pb, errors, migration_pb, words
 
-RETURNED, OPERATOR = 2, 4
+RETURNED, ABORTED, OPERATOR = 2, 3, 4
 FENCED, LOST, RESET_SOURCE, RESET_DESTINATION, CLOSE = 1, 2, 3, 4, 5
+
+
+def end(events):
+    """The last one; where one device failed, another's step may still come in behind it."""
+    return [e.ended for e in events if e.WhichOneof("kind") == "ended"][-1]
+
+
+def ended(events):
+    return end(events).how
 
 
 @pytest.fixture
@@ -14,6 +25,17 @@ def pair(tmp_path):
     p = Pair(tmp_path)
     yield p
     p.close()
+
+
+def again(pair, number, **env):
+    """The agent anew, with its ledger and at its address."""
+    old = pair.agents[number]
+    if old.process.poll() is None:
+        old.kill()
+    text = "[device" + open(old.config).read().split("[device", 1)[1]
+    pair.agents[number] = Agent(os.path.dirname(old.config), old.host, text, env=env, arc_timeout_ms=5000,
+                                stream=old.stream)
+    pair.source, pair.destination = pair.agents
 
 
 def claim(**changes):
@@ -33,6 +55,70 @@ def refused(agent, request):
     with pytest.raises(grpc.RpcError) as e:
         send(agent, request)
     return e.value.code()
+
+
+def listed(agent, name):
+    for entry in agent.call("ListMigrations", agent_pb.ListAgentMigrationsRequest()).migration:
+        if entry.migration == name:
+            return entry
+    raise AssertionError(name)
+
+
+def consented(pair, point):
+    """The source has consented, the destination died at `point`."""
+    again(pair, 1, LOCKSTEP_FAULT=f"{point}=kill")
+    name = pair.prepare()
+    pair.grant(name, 1, 2, 3)
+    pair.destination.process.wait(timeout=30)
+    pair.source.expect("word=CONSENTED")
+    return name
+
+
+def test_a_fence_wants_a_claim_and_returns_the_vm(pair):
+    name = consented(pair, "agent.ledger.before.COMMITTED")
+    invalid = grpc.StatusCode.INVALID_ARGUMENT
+    assert refused(pair.source, resolve(pair, name, FENCED)) == invalid
+    for bad in (dict(host="ha"), dict(method=0), dict(evidence=""), dict(evidence="x" * 201), dict(actor="")):
+        assert refused(pair.source, resolve(pair, name, FENCED, claim(**bad))) == invalid
+    assert pair.source.word(name) == "CONSENTED"
+    assert not listed(pair.source, name).claim
+    assert send(pair.source, resolve(pair, name, FENCED, claim())).word in ("RETURNING", "RETURNED")
+    assert ended(list(pair.source.watch(name))) == RETURNED
+    entry = listed(pair.source, name)
+    assert [(c.host, c.method, c.evidence, c.actor) for c in entry.claim] == [("hb", 1, "pulled the plug", "ann")]
+    assert entry.prepare.migration == name and not entry.prepare.token and entry.prepare.schedule.source
+    assert entry.ended.how == RETURNED and len(entry.ledger_id) == 32
+    again(pair, 1)  # and it turns out to have told the truth
+    pair.destination.expect("word=ABORTED")
+
+
+def test_a_claim_survives_the_source(pair):
+    name = consented(pair, "agent.ledger.before.COMMITTED")
+    send(pair.source, resolve(pair, name, FENCED, claim()))
+    again(pair, 0)
+    assert ended(list(pair.source.watch(name))) == RETURNED
+    assert len(listed(pair.source, name).claim) == 1
+
+
+def test_a_destination_that_lost_its_devices_says_so_and_only_an_operator_returns_the_vm(pair):
+    name = consented(pair, "agent.ledger.commit.COMMITTED")
+    assert refused(pair.source, resolve(pair, name, LOST)) != grpc.StatusCode.OK
+    again(pair, 1)
+    pair.destination.expect("word=LOST_AFTER_COMMIT")
+    source = list(pair.source.watch(name))
+    assert ended(source) == OPERATOR and end(source).error.reason == "LOST_AFTER_COMMIT"
+    assert words(source)[-1] == "CONSENTED"
+    send(pair.source, resolve(pair, name, LOST))
+    source = list(pair.source.watch(name, after=source[-1].sequence))
+    assert ended(source) == RETURNED and words(source) == ["RETURNING", "RETURNED"]
+    # The destination holds its VM until it is closed; closing it twice does no harm.
+    assert listed(pair.destination, name).open
+    send(pair.destination, resolve(pair, name, CLOSE))
+    entry = listed(pair.destination, name)
+    assert not entry.open and entry.word == "LOST_AFTER_COMMIT"
+    assert refused(pair.destination, resolve(pair, name, CLOSE)) != grpc.StatusCode.OK
+    again(pair, 1)
+    assert ended(pair.move()[1]) == 1
 
 
 def test_a_device_that_fails_on_the_way_back_is_held_until_an_operator_resets_it(pair):
