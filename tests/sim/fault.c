@@ -25,6 +25,7 @@ void sim_faults_init(struct world *w)
 		if (most && !draw)
 			w->faults.rate[i] = 1 + (unsigned)rate;
 	}
+	w->faults.rate[SIM_FALSE_FENCE] = 3000; // of the few fences that there are
 }
 
 static uint64_t hash(uint64_t seed, uint64_t kind, uint64_t n)
@@ -51,7 +52,7 @@ bool sim_fault(struct world *w, enum sim_fault kind)
 	if (!f->rate[kind])
 		return false;
 	uint64_t n = f->occasion[kind]++;
-	if (w->healed || hash(w->seed, kind, n) % 10000 >= f->rate[kind] || f->n == SIM_FIRED_MAX ||
+	if ((w->healed && kind != SIM_FALSE_FENCE) || hash(w->seed, kind, n) % 10000 >= f->rate[kind] || f->n == SIM_FIRED_MAX ||
 	    left_out(f->leave_out, kind, n))
 		return false;
 	f->fired[f->n++] = (struct sim_fired){ kind, n };
