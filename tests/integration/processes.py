@@ -2,6 +2,7 @@
 """Processes of a test: started in a folder of their own, read line by line, ended by their own pid."""
 import ctypes
 import os
+import random
 import shutil
 import signal
 import socket
@@ -39,9 +40,16 @@ def sanitizer():
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below the range that outgoing connections take theirs from, so that none of them can come in between."""
+    while True:
+        port = random.randrange(12000, 32000)
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 _PR_SET_PDEATHSIG = 1

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Agents killed at the places that matter, started again with their device fds kept: the VM ends whole, on one host."""
+import signal
+
 import pytest
 
 from moves import M, assert_moved, assert_whole, explain
@@ -44,6 +46,8 @@ def test_killed_and_started_again(side, point, outcome, kept):
     stack = Stack(types=("p2p", "full"), managed=True, latency_ms=5)
     host = stack.a if side == "a" else stack.b
     host.first_env = {"LOCKSTEP_FAULT": f"{point}=kill"}
+    # Re-lent by its VMM, devices that all run cannot be told from new ones: then an operator decides (rule 6).
+    may_be_lost = not kept and point == "agent.job.after.RUNNING"
     with stack:
         if not kept:
             host.agent_service.fd_store_max = 0
@@ -52,6 +56,10 @@ def test_killed_and_started_again(side, point, outcome, kept):
         stack.begin(spec)
         host.agent_service.wait_starts(2)
         last = end(stack, spec)
+        if may_be_lost and last.phase == M.PHASE_OPERATOR:
+            assert last.error.reason == "LOST_AFTER_COMMIT", explain(last)
+            stack.a.agent_service.stop(signal.SIGKILL)  # it waits for the operator, also when it is asked to stop
+            return
         assert last.phase == (M.PHASE_DONE if outcome == MOVED else M.PHASE_RETURNED), explain(last)
         assert_whole((stack.b if outcome == MOVED else stack.a).verify())
         host.agent_service.wait_for(lambda: not host.agent_service.stored(), "end of what it kept")
