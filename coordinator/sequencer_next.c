@@ -306,7 +306,8 @@ uint64_t ls_seq_deadline(const struct ls_seq *q)
 
 	if ((q->finished && !ls_seq_loose(q)) || (q->finishing && !q->finished))
 		return at;
-	if (q->planned && !q->finished) {
+	// While the call for an operator is being written, its reason is not looked for again.
+	if (q->planned && !q->finished && !q->overlaying) {
 		at = ls_seq_silence_deadline(q);
 		if (q->patience_ns && q->waiting && q->patience_ns < at)
 			at = q->patience_ns;
