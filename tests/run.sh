@@ -93,7 +93,7 @@ integration() {
 
 # The deterministic simulation.
 simulation() {
-  local seeds=15000
+  local seeds=20000
   case $mode in
     quick) seeds=1000 ;;
     full) seeds=1000000 ;;
