@@ -71,7 +71,7 @@ class Process:
         self._open = 2
         self.popen = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                       text=True, bufsize=1, errors="replace", env={**os.environ, **(env or {})},
-                                      pass_fds=pass_fds)
+                                      pass_fds=pass_fds, preexec_fn=_die_with_parent)
         self._readers = [threading.Thread(target=self._read, args=args, daemon=True)
                          for args in ((self.popen.stdout, self.out), (self.popen.stderr, self.err))]
         for reader in self._readers:
