@@ -39,10 +39,16 @@ def sanitizer():
         return next((line.split("=", 1)[1].strip() for line in cache if line.startswith("LOCKSTEP_SANITIZE:")), "")
 
 
+_PORTS = range(12000, 32000)  # below the range that outgoing connections take theirs from
+_next_port = random.randrange(len(_PORTS))
+
+
 def free_port():
-    """Below the range that outgoing connections take theirs from, so that none of them can come in between."""
-    while True:
-        port = random.randrange(12000, 32000)
+    """A port that nobody has and that this process has not given out before: its owner may come to it late, or again."""
+    global _next_port
+    for _ in _PORTS:
+        port = _PORTS[_next_port % len(_PORTS)]
+        _next_port += 1
         with socket.socket() as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -50,6 +56,7 @@ def free_port():
             except OSError:
                 continue
         return port
+    raise RuntimeError(f"no port of {_PORTS} is free")
 
 
 _PR_SET_PDEATHSIG = 1
