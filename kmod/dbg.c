@@ -7,6 +7,7 @@
  *   save_rate, load_rate  bytes per second, 0: no limit
  *   transfer_ms  every write to RAM or to a peer takes that much longer
  *   counters     what the host knows and the guest does not
+ *   state        where the function is, whoever drives it
  *   quirks       LSV_QUIRK_*
  *   reset        any write: the function is reset as its guest would
  * lockstep_vdev/lockstep-pfN/
@@ -223,6 +224,16 @@ static int counters_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(counters);
 
+/* Without the state mutex: an arc that hangs holds it. */
+static int state_show(struct seq_file *m, void *unused)
+{
+	struct lsv_vf *vf = m->private;
+
+	seq_printf(m, "%s\n", state_names[READ_ONCE(vf->state)]);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(state);
+
 static int arc_latency_open(struct inode *inode, struct file *file)
 {
 	return single_open(file, arc_latency_show, inode->i_private);
@@ -322,6 +333,7 @@ void lsv_dbg_add(struct lsv_vf *vf)
 	debugfs_create_file("fail_arc", 0600, d, vf, &fail_arc_fops);
 	debugfs_create_file("arcs", 0400, d, vf, &arcs_fops);
 	debugfs_create_file("counters", 0400, d, vf, &counters_fops);
+	debugfs_create_file("state", 0400, d, vf, &state_fops);
 	debugfs_create_u64("save_rate", 0600, d, &vf->dbg.save_rate);
 	debugfs_create_u64("load_rate", 0600, d, &vf->dbg.load_rate);
 	debugfs_create_file("transfer_ms", 0600, d, vf, &transfer_fops);
