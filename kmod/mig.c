@@ -107,8 +107,12 @@ static struct file *step(struct lsv_vf *vf, u32 next)
 
 	for_each_set_bit(bit, &actions, 32) {
 		ret = arc_action(vf, BIT(bit), &file);
-		if (ret)
-			return ERR_PTR(ret);
+		if (!ret)
+			continue;
+		/* Half an arc is no state: what is suspended may not be called running. */
+		if (actions & (BIT(bit) - 1))
+			enter_error(vf);
+		return ERR_PTR(ret);
 	}
 	return file;
 }
