@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(_HERE), "integration"))
@@ -46,6 +47,7 @@ class GuestProcess(Process):
     def __init__(self, shell, name, argv, env=None):  # pylint: disable=super-init-not-called
         self.name, self.shell = name, shell
         self.out = self.err = []
+        self.times = []  # when each line came, time.monotonic_ns()
         self._changed = threading.Condition()
         self._seen, self._open = 0, 1
         self.status = self.pid_there = None
@@ -67,6 +69,7 @@ class GuestProcess(Process):
                         status = int(line.split()[1])
                         self.status = 128 - status if status > 128 else status
                     else:
+                        self.times.append(time.monotonic_ns())
                         self.out.append(line.rstrip("\n"))
                     self._changed.notify_all()
         except OSError:
@@ -136,6 +139,14 @@ class GuestHost(Host):
     def sysfs(self, device):
         return f"/sys/bus/mdev/devices/{self.uuid(device)}"
 
+    def debugfs(self, device):
+        return f"/sys/kernel/debug/lockstep_vdev/{self.uuid(device)}"
+
+    def states(self):
+        """Where the driver has each device, whatever the agents believe."""
+        told = self.shell.run("cat " + " ".join(f"{self.debugfs(name)}/state" for name in self.devices))
+        return dict(zip(self.devices, told.split()))
+
     def start_simhost(self):
         lines = ["set -e", "P=/sys/class/mdev_bus/lockstep-pf0"]
         for i, (name, kind) in enumerate(zip(self.devices, self.types)):
@@ -156,11 +167,16 @@ class GuestHost(Host):
             # The driver refuses another slot while anyone has the device open, and tells nobody when that ends.
             slot = f"{self.sysfs(device)}/lockstep/slot"
             return self.shell.run(f"until echo {self.slots[self.devices.index(device)]} >{slot}; do :; done 2>/dev/null")
+        if words[0] == "wait-stuck":
+            # Nor does it tell when an arc begins.
+            return self.shell.run(f"until grep -q '{' '.join(words[1:])} now' {self.debugfs(device)}/arcs; do :; done")
+        if words[0] in ("stick", "release"):
+            words = ["latency", *words[1:3], "60000" if words[0] == "stick" else "0"]
         files = {"latency": ("arc_latency", words[1:4]), "fail": ("fail_arc", words[1:4]),
                  "fail-error": ("fail_arc", words[1:4] + ["error"]), "rate": (None, words[1:]),
                  "quirks": ("quirks", words[1:]), "save-rate": ("save_rate", words[1:]), "load-rate": ("load_rate", words[1:])}
         file, text = files[words[0]]
-        path = f"/sys/kernel/debug/lockstep_vdev/{self.uuid(device)}/{file}" if file else f"{self.sysfs(device)}/lockstep/rate"
+        path = f"{self.debugfs(device)}/{file}" if file else f"{self.sysfs(device)}/lockstep/rate"
         text = [str(getattr(errno, word, word)) for word in text]
         # Arcs that a type does not have cannot be slowed down.
         return self.shell.run(f"echo {' '.join(text)} >{path}", check=words[0] != "latency")
@@ -168,6 +184,8 @@ class GuestHost(Host):
     def agent_config(self):
         text = (f"[agent]\nhost = {self.name}\nlisten = 0.0.0.0:{AGENT_PORT}\nstream = {self.stream}\nplaintext = any\n"
                 f"vmm = {self.path('vmm')}\nledger = {self.path('ledger.db')}\n")
+        if self.arc_timeout_ms:
+            text += f"arc_timeout_ms = {self.arc_timeout_ms}\n"
         for i, name in enumerate(self.devices):
             text += (f"[device {name}]\nvm = {VM}\nprovider = vfio\npath = {self.sysfs(name)}\n"
                      f"slot = {self.slots[i]}\n")
