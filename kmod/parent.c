@@ -265,3 +265,4 @@ module_exit(lsv_exit);
 MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("Migratable virtual devices with peer-to-peer DMA");
 MODULE_AUTHOR("The lockstep authors");
+MODULE_VERSION("0.1.0");
