@@ -13,13 +13,24 @@
 #include "agent/ledger_sql.h"
 #include "common/fault.h"
 
-enum kind { REQUEST_BEGIN, REQUEST_PERSIST, REQUEST_CLOSE, REQUEST_CLAIM, REQUEST_TERM };
+enum kind {
+	REQUEST_BEGIN,
+	REQUEST_PERSIST,
+	REQUEST_CLOSE,
+	REQUEST_CONFLICT,
+	REQUEST_NOTE,
+	REQUEST_CLAIM,
+	REQUEST_TERM,
+	REQUEST_PRUNE
+};
 
 struct request {
 	struct request *next;
 	enum kind kind;
 	struct ls_ledger_record record; // its `request` is owned
 	struct ls_ledger_claim claim;
+	char cause[400];
+	unsigned keep;
 	ls_ledger_done_fn *done;
 	void *user;
 	int status;
@@ -81,11 +92,20 @@ static void write_one(struct ls_ledger *l, struct request *q)
 	case REQUEST_CLOSE:
 		q->status = ls_ledger_sql_close(l->db, q->record.migration, &q->error);
 		break;
+	case REQUEST_CONFLICT:
+		q->status = ls_ledger_sql_conflict(l->db, q->record.migration, &q->error);
+		break;
+	case REQUEST_NOTE:
+		q->status = ls_ledger_sql_note(l->db, q->record.migration, q->cause, &q->error);
+		break;
 	case REQUEST_CLAIM:
 		q->status = ls_ledger_sql_claim(l->db, &q->claim, &q->error);
 		break;
 	case REQUEST_TERM:
 		q->status = ls_ledger_sql_term(l->db, q->record.term, q->record.coordinator, &q->error);
+		break;
+	case REQUEST_PRUNE:
+		q->status = ls_ledger_sql_prune(l->db, q->keep, &q->error);
 		break;
 	}
 }
@@ -95,6 +115,12 @@ static const char *fault_name(const struct request *q)
 	switch (q->kind) {
 	case REQUEST_CLOSE:
 		return "close";
+	case REQUEST_CONFLICT:
+		return "conflict";
+	case REQUEST_NOTE:
+		return "note";
+	case REQUEST_PRUNE:
+		return "prune";
 	case REQUEST_CLAIM:
 		return "claim";
 	case REQUEST_TERM:
@@ -316,16 +342,48 @@ void ls_ledger_close(struct ls_ledger *l, const char *migration, ls_ledger_done_
 	enqueue(l, REQUEST_CLOSE, &record, done, user);
 }
 
-void ls_ledger_claim(struct ls_ledger *l, const struct ls_ledger_claim *claim, ls_ledger_done_fn *done, void *user)
+void ls_ledger_conflict(struct ls_ledger *l, const char *migration, ls_ledger_done_fn *done, void *user)
+{
+	struct ls_ledger_record record = { .conflict = true };
+
+	snprintf(record.migration, sizeof(record.migration), "%s", migration);
+	enqueue(l, REQUEST_CONFLICT, &record, done, user);
+}
+
+static struct request *request_new(enum kind kind, ls_ledger_done_fn *done, void *user)
 {
 	struct request *q = calloc(1, sizeof(*q));
 
 	if (!q)
 		abort();
-	q->kind = REQUEST_CLAIM;
-	q->claim = *claim;
+	q->kind = kind;
 	q->done = done;
 	q->user = user;
+	return q;
+}
+
+void ls_ledger_note(struct ls_ledger *l, const char *migration, const char *cause, ls_ledger_done_fn *done, void *user)
+{
+	struct request *q = request_new(REQUEST_NOTE, done, user);
+
+	snprintf(q->record.migration, sizeof(q->record.migration), "%s", migration);
+	snprintf(q->cause, sizeof(q->cause), "%s", cause);
+	post(l, q);
+}
+
+void ls_ledger_prune(struct ls_ledger *l, unsigned keep, ls_ledger_done_fn *done, void *user)
+{
+	struct request *q = request_new(REQUEST_PRUNE, done, user);
+
+	q->keep = keep;
+	post(l, q);
+}
+
+void ls_ledger_claim(struct ls_ledger *l, const struct ls_ledger_claim *claim, ls_ledger_done_fn *done, void *user)
+{
+	struct request *q = request_new(REQUEST_CLAIM, done, user);
+
+	q->claim = *claim;
 	post(l, q);
 }
 
@@ -335,23 +393,4 @@ void ls_ledger_term(struct ls_ledger *l, uint64_t term, const char *coordinator,
 
 	snprintf(record.coordinator, sizeof(record.coordinator), "%s", coordinator);
 	enqueue(l, REQUEST_TERM, &record, done, user);
-}
-
-int ls_ledger_read(const char *path, char id[LS_LEDGER_ID_SIZE], ls_ledger_each_fn *each,
-		   ls_ledger_each_claim_fn *each_claim, void *user, struct ls_error *err)
-{
-	char coordinator[LS_NAME_MAX];
-	sqlite3 *db;
-	uint64_t term;
-	int r = ls_ledger_sql_open(path, false, &db, err);
-
-	if (r < 0)
-		return r;
-	r = ls_ledger_sql_identity(db, id, &term, coordinator, err);
-	if (r == 0)
-		r = ls_ledger_sql_each(db, each, user, err);
-	if (r == 0)
-		r = ls_ledger_sql_each_claim(db, each_claim, user, err);
-	sqlite3_close_v2(db);
-	return r;
 }

@@ -20,11 +20,13 @@ struct ls_ledger_record {
 	enum ls_side side;
 	enum ls_word word;
 	bool done;                      // nothing is left to do on this host, the VM is free
+	bool conflict;                  // rule 8: both sides may run the VM, and no operator has closed it yet
 	uint64_t term;                  // 0: none
 	char coordinator[LS_NAME_MAX];
 	uint64_t created_ms;            // Unix time
-	const void *request;            // packed PrepareRequest; NULL if there was none
+	const void *request;            // packed PrepareRequest; NULL if there was none, or it was dropped
 	size_t request_len;
+	const char *cause;              // how it ended and why, for people; NULL: not known. Read only
 };
 
 // An operator's word that the destination's host cannot run the VM any more (rule 8).
@@ -59,11 +61,22 @@ void ls_ledger_begin(struct ls_ledger *l, const struct ls_ledger_record *record,
 void ls_ledger_persist(struct ls_ledger *l, const char *migration, enum ls_word word, ls_ledger_done_fn *done,
 		       void *user);
 void ls_ledger_close(struct ls_ledger *l, const char *migration, ls_ledger_done_fn *done, void *user); // record.done
+void ls_ledger_conflict(struct ls_ledger *l, const char *migration, ls_ledger_done_fn *done, void *user);
+// How it ended, and why: for `show`. Losing it harms nobody.
+void ls_ledger_note(struct ls_ledger *l, const char *migration, const char *cause, ls_ledger_done_fn *done, void *user);
 void ls_ledger_claim(struct ls_ledger *l, const struct ls_ledger_claim *claim, ls_ledger_done_fn *done, void *user);
 void ls_ledger_term(struct ls_ledger *l, uint64_t term, const char *coordinator, ls_ledger_done_fn *done, void *user);
+// Of the records that are done the newest `keep` stay whole. Older ones lose what Prepare brought, and those whose word
+// no rule needs (ls_word_forgettable) are forgotten once a newer term makes sure that no Prepare of theirs can come.
+void ls_ledger_prune(struct ls_ledger *l, unsigned keep, ls_ledger_done_fn *done, void *user);
 
 // For `show`: reads beside a running agent, changes nothing.
-int ls_ledger_read(const char *path, char id[LS_LEDGER_ID_SIZE], ls_ledger_each_fn *each,
+struct ls_ledger_identity {
+	char id[LS_LEDGER_ID_SIZE];
+	uint64_t term;
+	char coordinator[LS_NAME_MAX];
+};
+int ls_ledger_read(const char *path, struct ls_ledger_identity *identity, ls_ledger_each_fn *each,
 		   ls_ledger_each_claim_fn *each_claim, void *user, struct ls_error *err);
 
 #endif

@@ -7,7 +7,7 @@
 
 #include "agent/ledger_sql.h"
 
-#define SCHEMA 2
+#define SCHEMA 3
 
 #define OPEN "('ACTIVE', 'CONSENTED', 'RETURNING', 'UNDECIDED', 'COMMITTED', 'LOST_AFTER_COMMIT')"
 
@@ -48,18 +48,26 @@ static const char rules[] =
 	"CREATE TRIGGER words_first AFTER INSERT ON migration BEGIN"
 	"  INSERT INTO word VALUES (NEW.id, NEW.word, NEW.created_ms); END;"
 	"CREATE TRIGGER kept BEFORE DELETE ON migration WHEN OLD.done = 0"
-	"  BEGIN SELECT RAISE(ABORT, 'an open migration is never forgotten'); END;"
-	"PRAGMA user_version = 2;";
+	"  BEGIN SELECT RAISE(ABORT, 'an open migration is never forgotten'); END;";
 
-static int write_schema(sqlite3 *db, const char *first, struct ls_error *err)
+// Schema 2 knew no conflict: 1 while it stands, 2 once an operator has closed it. `cause` is for people.
+static const char from_2[] =
+	"ALTER TABLE migration ADD COLUMN conflict INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE migration ADD COLUMN cause TEXT NOT NULL DEFAULT '';"
+	"CREATE TRIGGER conflict_stays BEFORE UPDATE OF conflict ON migration WHEN NEW.conflict < OLD.conflict"
+	"  BEGIN SELECT RAISE(ABORT, 'a conflict is never taken back'); END;"
+	"CREATE TRIGGER conflict_kept BEFORE DELETE ON migration WHEN OLD.conflict = 1"
+	"  BEGIN SELECT RAISE(ABORT, 'a conflict that stands is never forgotten'); END;"
+	"PRAGMA user_version = 3;";
+
+static int write_schema(sqlite3 *db, const char *first, const char *second, struct ls_error *err)
 {
-	int r = ls_ledger_sql_exec(db, "BEGIN IMMEDIATE", "create", err);
+	const char *const parts[] = { "BEGIN IMMEDIATE", first, second, from_2, "COMMIT" };
+	int r = 0;
 
-	if (r == 0)
-		r = ls_ledger_sql_exec(db, first, "create", err);
-	if (r == 0)
-		r = ls_ledger_sql_exec(db, rules, "create", err);
-	return r == 0 ? ls_ledger_sql_exec(db, "COMMIT", "create", err) : r;
+	for (unsigned i = 0; r == 0 && i < sizeof(parts) / sizeof(parts[0]); i++)
+		r = ls_ledger_sql_exec(db, parts[i], "create", err);
+	return r;
 }
 
 int ls_ledger_sql_schema(sqlite3 *db, const char *path, bool writable, struct ls_error *err)
@@ -70,9 +78,11 @@ int ls_ledger_sql_schema(sqlite3 *db, const char *path, bool writable, struct ls
 	if (r < 0 || atoi(version) == SCHEMA)
 		return r;
 	if (writable && strcmp(version, "0") == 0)
-		return write_schema(db, tables, err);
+		return write_schema(db, tables, rules, err);
 	if (writable && strcmp(version, "1") == 0)
-		return write_schema(db, from_1, err);
+		return write_schema(db, from_1, rules, err);
+	if (writable && strcmp(version, "2") == 0)
+		return write_schema(db, "", "", err);
 	return ls_fail(err, LS_E_LEDGER, EPROTONOSUPPORT, "ledger %s has schema %s, this agent knows %d", path, version,
 		       SCHEMA);
 }

@@ -141,7 +141,7 @@ static int write_term(sqlite3 *db, uint64_t term, const char *coordinator, struc
 	return finish(db, q, "term", err);
 }
 
-static int commit(sqlite3 *db, struct ls_error *err)
+int ls_ledger_sql_commit(sqlite3 *db, struct ls_error *err)
 {
 	int r = ls_ledger_sql_exec(db, "COMMIT", "commit", err);
 
@@ -156,7 +156,7 @@ int ls_ledger_sql_term(sqlite3 *db, uint64_t term, const char *coordinator, stru
 
 	if (r == 0)
 		r = write_term(db, term, coordinator, err);
-	return r == 0 ? commit(db, err) : r;
+	return r == 0 ? ls_ledger_sql_commit(db, err) : r;
 }
 
 int ls_ledger_sql_begin(sqlite3 *db, const struct ls_ledger_record *record, struct ls_error *err)
@@ -181,7 +181,7 @@ int ls_ledger_sql_begin(sqlite3 *db, const struct ls_ledger_record *record, stru
 		sqlite3_bind_int(q, 9, record->done);
 	}
 	r = finish(db, q, "begin", err);
-	return r == 0 ? commit(db, err) : r;
+	return r == 0 ? ls_ledger_sql_commit(db, err) : r;
 }
 
 int ls_ledger_sql_persist(sqlite3 *db, const char *migration, enum ls_word word, struct ls_error *err)
@@ -209,20 +209,68 @@ int ls_ledger_sql_persist(sqlite3 *db, const char *migration, enum ls_word word,
 		sqlite3_bind_int64(q, 3, (sqlite3_int64)ls_unix_ms());
 	}
 	r = finish(db, q, ls_word_name(word), err);
-	return r == 0 ? commit(db, err) : r;
+	return r == 0 ? ls_ledger_sql_commit(db, err) : r;
 }
 
-int ls_ledger_sql_close(sqlite3 *db, const char *migration, struct ls_error *err)
+// One statement on one record, with a text for its second parameter.
+static int mark(sqlite3 *db, const char *sql, const char *migration, const char *text, const char *what,
+		struct ls_error *err)
 {
 	sqlite3_stmt *q = NULL;
-	int r = ls_ledger_sql_exec(db, "BEGIN IMMEDIATE", "close", err);
+	int r = ls_ledger_sql_exec(db, "BEGIN IMMEDIATE", what, err);
 
 	if (r < 0)
 		return r;
-	if (sqlite3_prepare_v2(db, "UPDATE migration SET done = 1 WHERE id = ?", -1, &q, NULL) == SQLITE_OK)
+	if (sqlite3_prepare_v2(db, sql, -1, &q, NULL) == SQLITE_OK) {
 		sqlite3_bind_text(q, 1, migration, -1, SQLITE_STATIC);
-	r = finish(db, q, "close", err);
-	return r == 0 ? commit(db, err) : r;
+		if (text)
+			sqlite3_bind_text(q, 2, text, -1, SQLITE_STATIC);
+	}
+	r = finish(db, q, what, err);
+	return r == 0 ? ls_ledger_sql_commit(db, err) : r;
+}
+
+// An operator who closes a conflict has seen it.
+int ls_ledger_sql_close(sqlite3 *db, const char *migration, struct ls_error *err)
+{
+	return mark(db, "UPDATE migration SET done = 1, conflict = 2 * (conflict <> 0) WHERE id = ?", migration, NULL, "close",
+		    err);
+}
+
+int ls_ledger_sql_conflict(sqlite3 *db, const char *migration, struct ls_error *err)
+{
+	return mark(db, "UPDATE migration SET conflict = 1 WHERE id = ? AND conflict = 0", migration, NULL, "conflict", err);
+}
+
+int ls_ledger_sql_note(sqlite3 *db, const char *migration, const char *cause, struct ls_error *err)
+{
+	return mark(db, "UPDATE migration SET cause = ?2 WHERE id = ?1", migration, cause, "note", err);
+}
+
+#define OLD "done = 1 AND conflict <> 1 AND rowid NOT IN" \
+	    " (SELECT rowid FROM migration WHERE done = 1 ORDER BY rowid DESC LIMIT %u)"
+#define FORGETTABLE "word IN ('ABORTED', 'RETURNED', 'RELEASED') AND term < (SELECT term FROM identity)"
+
+int ls_ledger_sql_prune(sqlite3 *db, unsigned keep, struct ls_error *err)
+{
+	static const char *const steps[] = {
+		"BEGIN IMMEDIATE",
+		"UPDATE migration SET request = NULL WHERE request IS NOT NULL AND " OLD,
+		"DELETE FROM word WHERE migration IN (SELECT id FROM migration WHERE " FORGETTABLE " AND " OLD ")",
+		"DELETE FROM claim WHERE migration IN (SELECT id FROM migration WHERE " FORGETTABLE " AND " OLD ")",
+		"DELETE FROM migration WHERE " FORGETTABLE " AND " OLD,
+	};
+	char sql[500];
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < sizeof(steps) / sizeof(steps[0]); i++) {
+		sqlite3_snprintf(sizeof(sql), sql, steps[i], keep);
+		r = ls_ledger_sql_exec(db, sql, "prune", err);
+	}
+	if (r == 0)
+		return ls_ledger_sql_commit(db, err);
+	sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+	return r;
 }
 
 int ls_ledger_sql_claim(sqlite3 *db, const struct ls_ledger_claim *claim, struct ls_error *err)
@@ -241,69 +289,5 @@ int ls_ledger_sql_claim(sqlite3 *db, const struct ls_ledger_claim *claim, struct
 		sqlite3_bind_int64(q, 6, (sqlite3_int64)claim->time_ms);
 	}
 	r = finish(db, q, "claim", err);
-	return r == 0 ? commit(db, err) : r;
-}
-
-static void copy_text(char *to, size_t size, sqlite3_stmt *q, int column)
-{
-	const char *text = (const char *)sqlite3_column_text(q, column);
-
-	strncpy(to, text ? text : "", size - 1);
-	to[size - 1] = 0;
-}
-
-int ls_ledger_sql_each(sqlite3 *db, ls_ledger_each_fn *each, void *user, struct ls_error *err)
-{
-	sqlite3_stmt *q = NULL;
-	int step, r = 0;
-
-	if (sqlite3_prepare_v2(db, "SELECT id, vm, side, word, term, coordinator, created_ms, request, done"
-				   " FROM migration ORDER BY created_ms, id", -1, &q, NULL) != SQLITE_OK)
-		return ls_ledger_sql_failed(db, "cannot be read", err);
-	while ((step = sqlite3_step(q)) == SQLITE_ROW) {
-		struct ls_ledger_record record = {
-			.side = (enum ls_side)sqlite3_column_int(q, 2),
-			.word = ls_word_parse((const char *)sqlite3_column_text(q, 3)),
-			.term = (uint64_t)sqlite3_column_int64(q, 4),
-			.created_ms = (uint64_t)sqlite3_column_int64(q, 6),
-			.request = sqlite3_column_blob(q, 7),
-			.request_len = (size_t)sqlite3_column_bytes(q, 7),
-			.done = sqlite3_column_int(q, 8),
-		};
-		copy_text(record.migration, sizeof(record.migration), q, 0);
-		copy_text(record.vm, sizeof(record.vm), q, 1);
-		copy_text(record.coordinator, sizeof(record.coordinator), q, 5);
-		if (record.word == LS_WORD_NONE) {
-			r = ls_fail(err, LS_E_LEDGER, EUCLEAN, "ledger: migration %s has an unknown word",
-				    record.migration);
-			break;
-		}
-		each(user, &record);
-	}
-	if (r == 0 && step != SQLITE_DONE)
-		r = ls_ledger_sql_failed(db, "cannot be read", err);
-	sqlite3_finalize(q);
-	return r;
-}
-
-int ls_ledger_sql_each_claim(sqlite3 *db, ls_ledger_each_claim_fn *each, void *user, struct ls_error *err)
-{
-	sqlite3_stmt *q = NULL;
-	int step;
-
-	if (sqlite3_prepare_v2(db, "SELECT migration, host, method, evidence, actor, time_ms FROM claim ORDER BY rowid", -1,
-			       &q, NULL) != SQLITE_OK)
-		return ls_ledger_sql_failed(db, "cannot be read", err);
-	while ((step = sqlite3_step(q)) == SQLITE_ROW) {
-		struct ls_ledger_claim claim = { .method = (unsigned)sqlite3_column_int(q, 2),
-						 .time_ms = (uint64_t)sqlite3_column_int64(q, 5) };
-		copy_text(claim.migration, sizeof(claim.migration), q, 0);
-		copy_text(claim.host, sizeof(claim.host), q, 1);
-		copy_text(claim.evidence, sizeof(claim.evidence), q, 3);
-		copy_text(claim.actor, sizeof(claim.actor), q, 4);
-		each(user, &claim);
-	}
-	int r = step == SQLITE_DONE ? 0 : ls_ledger_sql_failed(db, "cannot be read", err);
-	sqlite3_finalize(q);
-	return r;
+	return r == 0 ? ls_ledger_sql_commit(db, err) : r;
 }

@@ -45,16 +45,17 @@ static void show_claim(void *user, const struct ls_ledger_claim *claim)
 
 int ls_show(const struct ls_agent_config *config)
 {
-	char id[LS_LEDGER_ID_SIZE], text[512];
+	char text[512];
+	struct ls_ledger_identity identity;
 	struct ls_error err;
 
 	printf("host %s\n", config->host);
 	for (unsigned i = 0; i < config->n_devices; i++)
 		show_device(&config->device[i]);
-	if (ls_ledger_read(config->ledger, id, show_record, show_claim, NULL, &err) < 0) {
+	if (ls_ledger_read(config->ledger, &identity, show_record, show_claim, NULL, &err) < 0) {
 		fprintf(stderr, "lockstep-agent: %s\n", ls_error_text(&err, text, sizeof(text)));
 		return 1;
 	}
-	printf("ledger %s id=%s\n", config->ledger, id);
+	printf("ledger %s id=%s\n", config->ledger, identity.id);
 	return 0;
 }

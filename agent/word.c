@@ -50,3 +50,9 @@ bool ls_word_open(enum ls_word word)
 {
 	return (unsigned)word < LS_WORD_COUNT && words[word].open;
 }
+
+// STARTED has to stand against a late Settle, and what an operator closed is not settled.
+bool ls_word_forgettable(enum ls_word word)
+{
+	return word == LS_WORD_ABORTED || word == LS_WORD_RETURNED || word == LS_WORD_RELEASED;
+}

@@ -29,5 +29,7 @@ enum ls_word ls_word_parse(const char *name);     // LS_WORD_NONE if unknown
 enum ls_side ls_word_side(enum ls_word word);
 bool ls_word_may_follow(enum ls_word from, enum ls_word to);
 bool ls_word_open(enum ls_word word); // the migration is not over on this side
+// Once no Prepare of that migration can come any more: nobody can be misled by an agent that has forgotten the word.
+bool ls_word_forgettable(enum ls_word word);
 
 #endif

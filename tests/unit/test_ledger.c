@@ -201,6 +201,114 @@ static void a_claim_survives_a_restart(void **state)
 	assert_int_equal(p->n_records, 1);
 }
 
+static int conflict(struct place *p, const char *id)
+{
+	ls_ledger_conflict(p->ledger, id, done, p);
+	return wait_for(p, p->n_done + 1);
+}
+
+static void reopen(struct place *p)
+{
+	close_ledger(p);
+	p->n_records = 0;
+	assert_int_equal(ls_ledger_open(&p->loop, p->path, &p->ledger, NULL), 0);
+	assert_int_equal(ls_ledger_each(p->ledger, each, p, NULL), 0);
+}
+
+static void a_conflict_stands_until_an_operator_closes_it(void **state)
+{
+	struct place *p = *state;
+
+	assert_int_equal(begin(p, "m", "vm", LS_WORD_ACTIVE), 0);
+	assert_int_equal(persist(p, "m", LS_WORD_RETURNING), 0);
+	assert_int_equal(persist(p, "m", LS_WORD_RETURNED), 0);
+	reopen(p);
+	assert_false(p->last.conflict);
+	assert_int_equal(conflict(p, "m"), 0);
+	reopen(p);
+	assert_true(p->last.conflict && !p->last.done);
+	assert_int_equal(close_record(p, "m"), 0);
+	assert_int_equal(conflict(p, "m"), 0); // seen already
+	reopen(p);
+	assert_true(p->last.done && !p->last.conflict);
+}
+
+static int prune(struct place *p, unsigned keep)
+{
+	ls_ledger_prune(p->ledger, keep, done, p);
+	return wait_for(p, p->n_done + 1);
+}
+
+static int set_term(struct place *p, uint64_t term)
+{
+	ls_ledger_term(p->ledger, term, "c", done, p);
+	return wait_for(p, p->n_done + 1);
+}
+
+struct kept_records {
+	unsigned n, whole;
+	char ids[200];
+};
+
+static void each_kept(void *user, const struct ls_ledger_record *record)
+{
+	struct kept_records *k = user;
+
+	k->n++;
+	k->whole += record->request_len > 0;
+	strcat(strcat(k->ids, record->migration), " ");
+}
+
+static struct kept_records look(struct place *p)
+{
+	struct kept_records k = { .n = 0 };
+
+	close_ledger(p);
+	assert_int_equal(ls_ledger_open(&p->loop, p->path, &p->ledger, NULL), 0);
+	assert_int_equal(ls_ledger_each(p->ledger, each_kept, &k, NULL), 0);
+	return k;
+}
+
+static void the_end(struct place *p, const char *id, enum ls_word first, enum ls_word second, enum ls_word last)
+{
+	assert_int_equal(begin(p, id, "vm", first), 0);
+	if (second)
+		assert_int_equal(persist(p, id, second), 0);
+	assert_int_equal(persist(p, id, last), 0);
+}
+
+// Under the present term a Prepare may still be under way: every word stays, what Prepare brought does not.
+static void what_is_over_is_forgotten_only_when_no_rule_needs_it(void **state)
+{
+	struct place *p = *state;
+	struct kept_records k;
+
+	the_end(p, "a-aborted", LS_WORD_UNDECIDED, 0, LS_WORD_ABORTED);
+	the_end(p, "b-conflict", LS_WORD_ACTIVE, LS_WORD_RETURNING, LS_WORD_RETURNED);
+	the_end(p, "c-released", LS_WORD_ACTIVE, LS_WORD_CONSENTED, LS_WORD_RELEASED);
+	the_end(p, "d-started", LS_WORD_UNDECIDED, LS_WORD_COMMITTED, LS_WORD_STARTED);
+	the_end(p, "e-returned", LS_WORD_ACTIVE, LS_WORD_RETURNING, LS_WORD_RETURNED);
+	the_end(p, "f-unfinished", LS_WORD_ACTIVE, LS_WORD_CONSENTED, LS_WORD_RELEASED);
+	the_end(p, "g-newest", LS_WORD_UNDECIDED, 0, LS_WORD_ABORTED);
+	assert_int_equal(conflict(p, "b-conflict"), 0);
+	for (const char *const *id = (const char *const[]){ "a-aborted", "c-released", "d-started", "e-returned",
+							     "g-newest", NULL }; *id; id++)
+		assert_int_equal(close_record(p, *id), 0);
+	assert_int_equal(prune(p, 5), 0);
+	k = look(p);
+	assert_int_equal(k.n, 7);
+	assert_int_equal(k.whole, 7);
+	assert_int_equal(prune(p, 1), 0);
+	k = look(p);
+	assert_int_equal(k.n, 7);
+	assert_int_equal(k.whole, 3); // the newest, and what is not over
+	assert_int_equal(begin(p, "a-aborted", "vm", LS_WORD_UNDECIDED), -EEXIST);
+	assert_int_equal(set_term(p, 4), 0);
+	assert_int_equal(prune(p, 1), 0);
+	k = look(p);
+	assert_string_equal(k.ids, "b-conflict d-started f-unfinished g-newest ");
+}
+
 static void an_older_ledger_is_brought_up_to_date(void **state)
 {
 	static const char old[] =
@@ -231,6 +339,35 @@ static void an_older_ledger_is_brought_up_to_date(void **state)
 	assert_true(p->last.done);
 	assert_int_equal(persist(p, "m1", LS_WORD_RELEASED), 0);
 	assert_true(persist(p, "m2", LS_WORD_COMMITTED) < 0);
+}
+
+// What release 2 wrote: its tables, rules and a claim.
+static void a_ledger_without_conflicts_is_brought_up_to_date(void **state)
+{
+	static const char back[] = "DROP TRIGGER conflict_stays; DROP TRIGGER conflict_kept;"
+				   "ALTER TABLE migration DROP COLUMN conflict; ALTER TABLE migration DROP COLUMN cause;"
+				   "PRAGMA user_version = 2;";
+	struct place *p = *state;
+	struct ls_ledger_claim claim = { "m", "hb", "ann", 1, "pulled the plug", 7 };
+	sqlite3 *db;
+
+	assert_int_equal(begin(p, "m", "vm", LS_WORD_ACTIVE), 0);
+	assert_int_equal(persist(p, "m", LS_WORD_CONSENTED), 0);
+	ls_ledger_claim(p->ledger, &claim, done, p);
+	assert_int_equal(wait_for(p, 3), 0);
+	close_ledger(p);
+	assert_int_equal(sqlite3_open(p->path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, back, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	reopen(p);
+	assert_true(p->last.word == LS_WORD_CONSENTED && !p->last.conflict && !p->last.done);
+	p->n_records = 0;
+	assert_int_equal(ls_ledger_each_claim(p->ledger, each_claim, p, NULL), 0);
+	assert_int_equal(p->n_records, 1);
+	assert_int_equal(persist(p, "m", LS_WORD_RETURNING), 0);
+	assert_int_equal(conflict(p, "m"), 0);
+	reopen(p);
+	assert_true(p->last.conflict);
 }
 
 static void a_second_agent_is_refused(void **state)
@@ -271,6 +408,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_closed_record_frees_the_vm_and_keeps_its_word, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_claim_survives_a_restart, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(an_older_ledger_is_brought_up_to_date, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_ledger_without_conflicts_is_brought_up_to_date, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_conflict_stands_until_an_operator_closes_it, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_is_over_is_forgotten_only_when_no_rule_needs_it, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_second_agent_is_refused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_damaged_ledger_is_refused, set_up, tear_down),
 	};
