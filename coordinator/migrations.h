@@ -26,6 +26,12 @@ struct ls_migration *ls_migrations_find(struct ls_migrations *ms, const char *id
 struct ls_migration *ls_migrations_newest(struct ls_migrations *ms);
 struct ls_migration *ls_migration_older(const struct ls_migration *m);
 
+// Rule 7: before an id that is not known here begins, both its hosts tell what they hold open, and whether they have
+// ever heard of this id; what they tell of is a migration here by the time of the answer. Answers exactly once, perhaps
+// inside. `err`: UNAVAILABLE, an agent cannot be asked; ALREADY_EXISTS, another coordinator's.
+typedef void ls_migrations_asked_fn(void *user, const struct ls_error *err);
+void ls_migrations_ask(struct ls_migrations *ms, const Lockstep__V1__MigrationSpec *spec, ls_migrations_asked_fn *fn,
+		       void *user);
 // LIMIT: too many open ones. The first change comes when it is durable, or with an error when it cannot be.
 int ls_migrations_start(struct ls_migrations *ms, const Lockstep__V1__MigrationSpec *spec, const char *actor,
 			struct ls_migration **ret, struct ls_error *err);

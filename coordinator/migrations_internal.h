@@ -48,6 +48,14 @@ struct ls_migration *ls_migration_add(struct ls_migrations *ms, struct ls_seq *s
 // Asks every agent for open migrations that the store does not know, now and every 30 seconds (migrations_recover.c).
 void ls_migrations_contact(struct ls_migrations *ms);
 void ls_migrations_contact_end(struct ls_migrations *ms);
+// Answers as soon as the host's agent has told once in this life what it holds open, perhaps inside the call. `err`:
+// it cannot be asked now.
+typedef void ls_heard_fn(void *user, const struct ls_error *err);
+void ls_migrations_hear(struct ls_migrations *ms, const struct ls_host *host, ls_heard_fn *fn, void *user);
+// A migration that an agent tells of and the store does not know goes on from here.
+void ls_migrations_adopt(struct ls_migrations *ms, const char *host,
+			 const Lockstep__V1__ListAgentMigrationsResponse__Entry *e);
+bool ls_migrations_ours(const struct ls_migrations *ms, const Lockstep__V1__ListAgentMigrationsResponse__Entry *e);
 const Lockstep__V1__MigrationSpec *ls_migration_spec(const struct ls_migration *m);
 void ls_migration_tell(struct ls_migration *m, const struct ls_error *lost);
 void ls_migration_unlink(struct ls_migration *m);

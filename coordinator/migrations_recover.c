@@ -15,11 +15,23 @@
 
 typedef Lockstep__V1__ListAgentMigrationsResponse__Entry Entry;
 
+// One who wants to know what a host holds open before anything new begins there.
+struct waiter {
+	struct waiter *next;
+	ls_heard_fn *fn;
+	void *user;
+};
+
 struct contact {
 	struct ls_migrations *all;
 	struct ls_host *host;
 	uv_timer_t *timer;
 	unsigned tries;
+	bool asking;	  // a round is under way
+	bool heard;	  // one has succeeded in this life
+	unsigned lookups; // of the store, in this round; one more while the list is read
+	struct ls_error failed;
+	struct waiter *waiter;
 };
 
 struct lookup {
@@ -27,10 +39,13 @@ struct lookup {
 	Entry *entry;
 };
 
-static void adopt(struct contact *c, const Entry *e)
+bool ls_migrations_ours(const struct ls_migrations *ms, const Entry *e)
 {
-	struct ls_migrations *ms = c->all;
-	const char *host = ls_host_config(c->host)->name;
+	return strcmp(e->term ? e->term->coordinator : "", ls_agents_term(ms->agents).coordinator) == 0;
+}
+
+void ls_migrations_adopt(struct ls_migrations *ms, const char *host, const Entry *e)
+{
 	struct ls_seq *q = ls_seq_rebuild(e, host, ls_migrations_now());
 	struct ls_migration *m;
 
@@ -54,17 +69,58 @@ static void adopt(struct contact *c, const Entry *e)
 	ls_migration_drive(m);
 }
 
+// ---- rounds ----
+
+static void on_timer(uv_timer_t *timer);
+
+static void tell(struct contact *c, const struct ls_error *err)
+{
+	struct waiter *w;
+
+	while ((w = c->waiter)) {
+		c->waiter = w->next;
+		w->fn(w->user, err);
+		free(w);
+	}
+}
+
+static void round_over(struct contact *c, const struct ls_error *err)
+{
+	uint64_t wait = (uint64_t)FIRST_RETRY_MS << (c->tries < 8 ? c->tries : 8);
+
+	c->asking = false;
+	c->heard |= !err;
+	c->tries = err ? c->tries + 1 : 0;
+	if (!err)
+		wait = AGAIN_MS;
+	else if (wait > MOST_RETRY_MS)
+		wait = MOST_RETRY_MS;
+	uv_timer_start(c->timer, on_timer, wait, 0);
+	tell(c, err);
+}
+
+static void one_less(struct contact *c)
+{
+	if (!--c->lookups)
+		round_over(c, c->failed.reason ? &c->failed : NULL);
+}
+
 static void on_looked_up(void *user, int status, const struct ls_blob *blobs, size_t n, const struct ls_error *err)
 {
 	struct lookup *l = user;
-	struct ls_migrations *ms = l->contact->all;
+	struct contact *c = l->contact;
+	struct ls_migrations *ms = c->all;
+	const char *host = ls_host_config(c->host)->name;
 
-	if (!ms->stopped && status == 0 && !ls_migrations_find(ms, l->entry->migration)) {
-		if (!n)
-			adopt(l->contact, l->entry);
-		else
+	if (!ms->stopped) {
+		if (status < 0)
+			c->failed = *err;
+		else if (!n && !ls_migrations_find(ms, l->entry->migration))
+			ls_migrations_adopt(ms, host, l->entry);
+		else if (n && !ls_migrations_find(ms, l->entry->migration))
 			ls_log(LS_LOG_DEBUG, "migration.closed_here", "migration=%s host=%s word=%s: open at the agent",
-			       l->entry->migration, ls_host_config(l->contact->host)->name, l->entry->word);
+			       l->entry->migration, host, l->entry->word);
+		one_less(c);
 	}
 	ls_msg_free(l->entry);
 	free(l);
@@ -72,33 +128,19 @@ static void on_looked_up(void *user, int status, const struct ls_blob *blobs, si
 
 static void look_up(struct contact *c, const Entry *e)
 {
-	const char *of = e->term ? e->term->coordinator : "", *us = ls_agents_term(c->all->agents).coordinator;
 	struct lookup *l;
 
 	if (ls_migrations_find(c->all, e->migration))
 		return;
-	if (strcmp(of, us) != 0) {
+	if (!ls_migrations_ours(c->all, e)) {
 		ls_log(LS_LOG_DEBUG, "migration.foreign", "migration=%s host=%s coordinator=%s", e->migration,
-		       ls_host_config(c->host)->name, of);
+		       ls_host_config(c->host)->name, e->term ? e->term->coordinator : "");
 		return;
 	}
 	l = ls_msg_alloc(sizeof(*l));
 	*l = (struct lookup){.contact = c, .entry = ls_msg_clone(e)};
+	c->lookups++;
 	ls_store_get(c->all->store, e->migration, on_looked_up, l);
-}
-
-static void on_timer(uv_timer_t *timer);
-
-static void again(struct contact *c, bool heard)
-{
-	uint64_t wait = (uint64_t)FIRST_RETRY_MS << (c->tries < 8 ? c->tries : 8);
-
-	c->tries = heard ? 0 : c->tries + 1;
-	if (heard)
-		wait = AGAIN_MS;
-	else if (wait > MOST_RETRY_MS)
-		wait = MOST_RETRY_MS;
-	uv_timer_start(c->timer, on_timer, wait, 0);
 }
 
 static void on_listed(void *user, const struct ls_agent_answer *a)
@@ -109,9 +151,14 @@ static void on_listed(void *user, const struct ls_agent_answer *a)
 
 	if (!c->all || c->all->stopped)
 		return;
+	// An agent of an earlier release has no list.
+	if (a->status != LS_RPC_OK && a->status != LS_RPC_UNIMPLEMENTED)
+		return round_over(c, &a->error);
+	c->failed = (struct ls_error){0};
+	c->lookups = 1;
 	for (size_t i = 0; r && i < r->n_migration; i++)
 		look_up(c, r->migration[i]);
-	again(c, a->status == LS_RPC_OK || a->status == LS_RPC_UNIMPLEMENTED);
+	one_less(c);
 }
 
 static void on_hello(void *user, const struct ls_agent_answer *a)
@@ -122,17 +169,39 @@ static void on_hello(void *user, const struct ls_agent_answer *a)
 	if (!c->all || c->all->stopped)
 		return;
 	if (a->status != LS_RPC_OK)
-		return again(c, false);
+		return round_over(c, &a->error);
 	request.open_only = true;
 	ls_host_call(c->host, "ListMigrations", &request.base, LIST_MS,
 		     &lockstep__v1__list_agent_migrations_response__descriptor, on_listed, c);
 }
 
+static void begin_round(struct contact *c)
+{
+	c->asking = true;
+	uv_timer_stop(c->timer);
+	ls_host_hello(c->host, on_hello, c);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
-	struct contact *c = timer->data;
+	begin_round(timer->data);
+}
 
-	ls_host_hello(c->host, on_hello, c);
+void ls_migrations_hear(struct ls_migrations *ms, const struct ls_host *host, ls_heard_fn *fn, void *user)
+{
+	struct contact *c = NULL;
+	struct waiter *w;
+
+	for (unsigned i = 0; i < ms->n_contacts; i++)
+		if (ms->contacts[i].host == host)
+			c = &ms->contacts[i];
+	if (!c || c->heard)
+		return fn(user, NULL);
+	w = ls_msg_alloc(sizeof(*w));
+	*w = (struct waiter){.next = c->waiter, .fn = fn, .user = user};
+	c->waiter = w;
+	if (!c->asking)
+		begin_round(c);
 }
 
 void ls_migrations_contact(struct ls_migrations *ms)
@@ -147,7 +216,7 @@ void ls_migrations_contact(struct ls_migrations *ms)
 		c->timer = ls_msg_alloc(sizeof(*c->timer));
 		uv_timer_init(ms->loop, c->timer);
 		c->timer->data = c;
-		on_timer(c->timer);
+		begin_round(c);
 	}
 }
 
@@ -158,7 +227,12 @@ static void free_handle(uv_handle_t *h)
 
 void ls_migrations_contact_end(struct ls_migrations *ms)
 {
-	for (unsigned i = 0; i < ms->n_contacts; i++)
+	struct ls_error err;
+
+	ls_fail(&err, LS_E_UNAVAILABLE, 0, "the coordinator is being stopped");
+	for (unsigned i = 0; i < ms->n_contacts; i++) {
+		tell(&ms->contacts[i], &err);
 		uv_close((uv_handle_t *)ms->contacts[i].timer, free_handle);
+	}
 	ms->n_contacts = 0;
 }

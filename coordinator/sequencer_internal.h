@@ -73,6 +73,7 @@ struct ls_seq {
 	bool store_failing;
 	bool waiting;	      // only the slower side is missing
 	uint64_t patience_ns; // until when the slower side is waited for; 0: no need yet
+	uint64_t hearsay_ns;  // until when an agent that waits for an operator may leave the cause to the other; 0: none does
 	struct ls_seq_action *queue;
 	size_t head, n, room;
 };
@@ -131,6 +132,8 @@ uint32_t ls_seq_allowed(const struct ls_seq *q);
 
 uint32_t ls_seq_held(const struct ls_seq *q);
 void ls_seq_fold_error(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__ErrorDetail *e);
+// What a side sees when the other one fails: no cause by itself.
+bool ls_seq_only_consequence(const Lockstep__V1__ErrorDetail *e);
 void ls_seq_fold_step(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__StepTime *t);
 // Sets phase, gate and marks of the view from what is folded.
 void ls_seq_refresh(struct ls_seq *q, uint64_t unix_ms);

@@ -308,7 +308,7 @@ uint64_t ls_seq_deadline(const struct ls_seq *q)
 		return at;
 	// While the call for an operator is being written, its reason is not looked for again.
 	if (q->planned && !q->finished && !q->overlaying) {
-		at = ls_seq_silence_deadline(q);
+		at = ls_seq_operator_deadline(q);
 		if (q->patience_ns && q->waiting && q->patience_ns < at)
 			at = q->patience_ns;
 	}

@@ -22,7 +22,7 @@ bool ls_seq_patience_over(struct ls_seq *q, struct ls_seq_time t);
 bool ls_seq_found(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_answer *a, struct ls_seq_time t);
 // Calls an operator if there is a reason, ends the call if there is none any more (sequencer_operator.c).
 void ls_seq_call_operator(struct ls_seq *q, struct ls_seq_time t);
-// When the silence of a side will be a reason; UINT64_MAX: it will not.
-uint64_t ls_seq_silence_deadline(const struct ls_seq *q);
+// When there will be a reason, if nothing is heard until then; UINT64_MAX: never.
+uint64_t ls_seq_operator_deadline(const struct ls_seq *q);
 
 #endif

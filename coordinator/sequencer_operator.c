@@ -8,6 +8,8 @@
 
 // How long an agent may be silent, where its word is needed, before an operator is told.
 #define SILENCE_NS 30000000000ull
+// How long the other side has to name the cause.
+#define HEARSAY_NS 2000000000ull
 
 static const char *host_of(const struct ls_seq *q, enum ls_seq_side side)
 {
@@ -26,9 +28,9 @@ static bool needed(const struct ls_seq *q, enum ls_seq_side side)
 	return side == LS_SEQ_SOURCE || !(ls_seq_abandoned(q) && ls_seq_source_home(q));
 }
 
-uint64_t ls_seq_silence_deadline(const struct ls_seq *q)
+uint64_t ls_seq_operator_deadline(const struct ls_seq *q)
 {
-	uint64_t at = UINT64_MAX;
+	uint64_t at = q->hearsay_ns && !q->called ? q->hearsay_ns : UINT64_MAX;
 
 	for (int i = 0; i < 2 && !q->called; i++)
 		if (ls_seq_silent(&q->side[i]) && needed(q, (enum ls_seq_side)i) &&
@@ -58,18 +60,33 @@ static bool silence(const struct ls_seq *q, enum ls_seq_side side, struct ls_seq
 	return true;
 }
 
+// Why the agents wait; what only follows from the other side's failure gives way to the failure itself.
+static const Lockstep__V1__ErrorDetail *agents_reason(const struct ls_seq *q, const char **ret_host)
+{
+	const Lockstep__V1__ErrorDetail *first = ls_seq_first_cause(q), *why = NULL;
+
+	*ret_host = "";
+	for (int i = 0; i < 2; i++) {
+		const struct seq_side *s = &q->side[i];
+
+		if (!ls_seq_waits(s) || s->closed || !s->error || !s->error->reason[0] ||
+		    (why && ls_seq_only_consequence(s->error)))
+			continue;
+		why = s->error;
+		*ret_host = host_of(q, (enum ls_seq_side)i);
+	}
+	if (first && (!why || (ls_seq_only_consequence(why) && !ls_seq_only_consequence(first)))) {
+		*ret_host = "";
+		return first;
+	}
+	return why;
+}
+
 static void by_agent(const struct ls_seq *q, struct ls_error *ret)
 {
-	const Lockstep__V1__ErrorDetail *why = NULL;
-	const char *host = "";
+	const char *host;
+	const Lockstep__V1__ErrorDetail *why = agents_reason(q, &host);
 
-	for (int i = 0; i < 2; i++)
-		if (ls_seq_waits(&q->side[i]) && q->side[i].error) {
-			why = q->side[i].error;
-			host = host_of(q, (enum ls_seq_side)i);
-		}
-	if (!why)
-		why = q->called ? q->first : q->view->error;
 	if (why)
 		ls_msg_error_read(why, ret);
 	else
@@ -78,15 +95,32 @@ static void by_agent(const struct ls_seq *q, struct ls_error *ret)
 		snprintf(ret->host, sizeof(ret->host), "%s", host);
 }
 
+static bool says_why(const struct seq_side *s)
+{
+	return s->error && s->error->reason[0] && !ls_seq_only_consequence(s->error);
+}
+
+// At once, as the other side may have nothing to say before the operator has decided. One that does not say why, or
+// only that the other side failed, leaves that one a moment to say more.
 static bool agent_calls(struct ls_seq *q, struct ls_seq_time t)
 {
-	const struct seq_side *s = &q->side[LS_SEQ_SOURCE], *d = &q->side[LS_SEQ_DEST];
+	const Lockstep__V1__ErrorDetail *first = ls_seq_first_cause(q);
+	bool waits = false, why = first && !ls_seq_only_consequence(first), all = true;
 
-	if (ls_seq_waits(s) && !s->closed)
-		return d->ended || ls_seq_never_held(d) || q->called || ls_seq_patience_over(q, t);
-	if (ls_seq_waits(d) && !d->closed)
-		return s->ended || ls_seq_never_held(s) || q->called || ls_seq_patience_over(q, t);
-	return false;
+	for (int i = 0; i < 2; i++) {
+		const struct seq_side *s = &q->side[i];
+
+		waits |= ls_seq_waits(s) && !s->closed;
+		why |= ls_seq_waits(s) && !s->closed && says_why(s);
+		all &= s->ended || ls_seq_never_held(s);
+	}
+	if (!waits || why || all || q->called) {
+		q->hearsay_ns = 0;
+		return waits;
+	}
+	if (!q->hearsay_ns)
+		q->hearsay_ns = t.now_ns + HEARSAY_NS;
+	return t.now_ns >= q->hearsay_ns;
 }
 
 static bool reason(struct ls_seq *q, struct ls_seq_time t, struct ls_error *ret)

@@ -109,8 +109,7 @@ static const char *host_of(const struct ls_seq *q, enum ls_seq_side side)
 	return side == LS_SEQ_SOURCE ? q->view->spec->source : q->view->spec->destination;
 }
 
-// What a side sees when the other one fails: no cause by itself.
-static bool only_consequence(const Lockstep__V1__ErrorDetail *e)
+bool ls_seq_only_consequence(const Lockstep__V1__ErrorDetail *e)
 {
 	static const char *const reason[] = {"STREAM_BROKEN", "PEER_ABORTED", "UNAVAILABLE"};
 
@@ -134,7 +133,8 @@ void ls_seq_fold_error(struct ls_seq *q, enum ls_seq_side side, const Lockstep__
 	if (d && !d->error)
 		d->error = ls_msg_clone(copy);
 	// The first cause wins; but news of a failure may overtake the failure's own.
-	if (*first && (!only_consequence(*first) || only_consequence(copy) || strcmp((*first)->host, copy->host) == 0)) {
+	if (*first && (!ls_seq_only_consequence(*first) || ls_seq_only_consequence(copy) ||
+		       strcmp((*first)->host, copy->host) == 0)) {
 		ls_msg_free(copy);
 		return;
 	}

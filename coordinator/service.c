@@ -191,7 +191,10 @@ struct starting {
 	struct ls_service *service;
 	struct ls_rpc_call *call;
 	Lockstep__V1__StartRequest *request;
+	bool asked; // the hosts, whether they know the id
 };
+
+static void on_asked(void *user, const struct ls_error *err);
 
 static void start_found(void *user, struct ls_migration *m, const struct ls_seq *seq, const struct ls_error *found)
 {
@@ -209,6 +212,8 @@ static void start_found(void *user, struct ls_migration *m, const struct ls_seq 
 		ls_rpc_reply_message(st->call, &ls_seq_view(seq)->base);
 	} else if (found->reason != LS_E_NOT_FOUND) {
 		ls_service_fail(st->call, found);
+	} else if (!st->asked) {
+		return ls_migrations_ask(st->service->migrations, r->spec, on_asked, st);
 	} else if (ls_migrations_start(st->service->migrations, r->spec, r->actor, &m, &err) < 0) {
 		ls_service_fail(st->call, &err);
 	} else {
@@ -216,6 +221,17 @@ static void start_found(void *user, struct ls_migration *m, const struct ls_seq 
 	}
 	ls_pb_free(&st->request->base);
 	free(st);
+}
+
+static void on_asked(void *user, const struct ls_error *err)
+{
+	struct starting *st = user;
+
+	st->asked = true;
+	if (err)
+		start_found(st, NULL, NULL, err);
+	else
+		ls_service_find(st->service, st->request->spec->id, start_found, st);
 }
 
 static void handle_start(struct ls_rpc_call *call, const void *bytes, size_t len, void *user)

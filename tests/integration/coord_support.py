@@ -5,12 +5,27 @@ import signal
 import subprocess
 
 import grpc
+import pytest
 
 import messages
 from fake_agent import Pair
 from processes import LIMIT, Process, binary, free_port
 
 m = messages.migration
+
+
+def refused(call, *args):
+    """Status and detail of a call that fails."""
+    with pytest.raises(grpc.RpcError) as e:
+        call(*args, timeout=LIMIT)
+    trailer = dict(e.value.trailing_metadata())["lockstep-error-bin"]
+    return e.value.code(), m.ErrorDetail.FromString(trailer)
+
+
+def lose_store(c):
+    for name in os.listdir(c.folder):
+        if name.startswith("store.db"):
+            os.remove(os.path.join(c.folder, name))
 
 
 class Coordinator:

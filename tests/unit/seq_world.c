@@ -86,6 +86,20 @@ static void end(struct world *w, int side, Lockstep__V1__Ended__How how)
 	w->agent[side].ended = true;
 }
 
+void world_needs_operator(struct world *w, int side, const char *reason)
+{
+	struct world_agent *a = &w->agent[side];
+	Lockstep__V1__ErrorDetail *why;
+
+	end(w, side, LOCKSTEP__V1__ENDED__HOW__OPERATOR);
+	note(w, "[%c waits: %s] ", side == S ? 'S' : 'D', reason);
+	if (!reason[0])
+		return;
+	LS_MSG_NEW(why, LOCKSTEP__V1__ERROR_DETAIL__INIT);
+	ls_msg_set(&why->reason, reason);
+	a->event[a->n - 1]->ended->error = why;
+}
+
 static bool passed(const struct world *w, int side, enum ls_gate gate)
 {
 	return w->agent[side].at[gate] && (w->agent[side].granted & 1u << gate);
@@ -110,7 +124,7 @@ static bool agent_step(struct world *w, int side, bool act)
 			return act ? speak(w, S, "RELEASED"), end(w, S, LOCKSTEP__V1__ENDED__HOW__DONE), true : true;
 		return false;
 	}
-	if (says(w, D, "COMMITTED"))
+	if (says(w, D, "COMMITTED") && !a->ended)
 		return act ? speak(w, D, "STARTED"), end(w, D, LOCKSTEP__V1__ENDED__HOW__DONE), true : true;
 	if (says(w, D, "ABORTED") && !a->ended)
 		return act ? end(w, D, LOCKSTEP__V1__ENDED__HOW__ABORTED), true : true;

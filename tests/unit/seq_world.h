@@ -52,6 +52,8 @@ void world_do(struct world *w, unsigned i);
 bool world_fence(struct world *w);
 // Cuts what is under way to or from the destination's agent. False: nothing is.
 bool world_cut_dest(struct world *w);
+// The agent of this side waits for an operator from now on. `reason` may be empty: it does not say why.
+void world_needs_operator(struct world *w, int side, const char *reason);
 bool world_over(const struct world *w);
 // Fails the test if the end is not as the words say.
 void world_check_end(struct world *w);

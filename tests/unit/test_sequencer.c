@@ -228,6 +228,57 @@ static void a_false_fence_shows_even_after_the_end(void **state)
 	world_free(w);
 }
 
+static struct world *committed(void)
+{
+	struct world *w = world_new(0, true, 0);
+
+	while (strcmp(w->agent[LS_SEQ_DEST].word, "COMMITTED") != 0)
+		world_do(w, 0);
+	return w;
+}
+
+// Time passes only when nothing else can happen.
+static uint64_t until_called(struct world *w)
+{
+	uint64_t began = w->now;
+
+	while (ls_seq_view(w->q)->phase != LOCKSTEP__V1__PHASE__PHASE_OPERATOR)
+		world_do(w, 0);
+	return w->now - began;
+}
+
+static void an_operator_is_called_as_soon_as_one_agent_says_why(void **state)
+{
+	for (int side = 0; side < 2; side++) {
+		struct world *w = committed();
+
+		world_needs_operator(w, side, "ARC_FAILED");
+		if (side == LS_SEQ_SOURCE)
+			w->agent[LS_SEQ_DEST].ended = true; // it neither starts nor says so
+		assert_int_equal(until_called(w), 0);
+		assert_string_equal(ls_seq_view(w->q)->error->reason, "ARC_FAILED");
+		world_free(w);
+	}
+}
+
+static void an_agent_that_does_not_know_why_leaves_the_other_a_moment(void **state)
+{
+	struct world *w = committed();
+	uint64_t waited;
+
+	world_needs_operator(w, LS_SEQ_DEST, "PEER_ABORTED");
+	waited = until_called(w);
+	assert_true(waited > 0 && waited < 5000000000ull);
+	assert_string_equal(ls_seq_view(w->q)->error->reason, "PEER_ABORTED");
+	world_free(w);
+	w = committed();
+	world_needs_operator(w, LS_SEQ_DEST, "");
+	world_needs_operator(w, LS_SEQ_SOURCE, "VMM_FAILED");
+	until_called(w);
+	assert_string_equal(ls_seq_view(w->q)->error->reason, "VMM_FAILED");
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -240,6 +291,8 @@ int main(void)
 		cmocka_unit_test(long_runs_with_many_faults_end_well),
 		cmocka_unit_test(lost_stores_and_operators_end_well),
 		cmocka_unit_test(a_false_fence_shows_even_after_the_end),
+		cmocka_unit_test(an_operator_is_called_as_soon_as_one_agent_says_why),
+		cmocka_unit_test(an_agent_that_does_not_know_why_leaves_the_other_a_moment),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
