@@ -59,7 +59,7 @@
 	X(coordinator_restart_ready, "coordinator.restart.ready", "", false)   /* folded; before anything goes on */
 
 #define LS_FAULT_RECORDS \
-	"created planned prepared prepare-failed agent asked told finished other"
+	"created planned prepared prepare-failed agent asked told finished found resolved resolve-answered resumed"
 
 #define LS_FAULT_POINTS(X) LS_FAULT_AGENT(X) LS_FAULT_COORDINATOR(X)
 
