@@ -8,7 +8,7 @@ target_link_libraries(ls_sim_client PUBLIC Threads::Threads)
 
 add_executable(lockstep-simhost ${dev}/sim/simhost.c ${dev}/sim/simwire.c ${dev}/sim/simlock.c ${dev}/sim/simdev.c
                ${dev}/sim/simdma.c ${dev}/sim/simconfig.c ${dev}/sim/simarc.c ${dev}/sim/simsession.c
-               ${dev}/sim/simserve.c ${dev}/sim/simdebug.c)
+               ${dev}/sim/simserve.c ${dev}/sim/simdebug.c ${dev}/sim/simwitness.c)
 target_link_libraries(lockstep-simhost PRIVATE ls_sim_client lsm ls_common Threads::Threads)
 
 add_library(ls_agent_dev STATIC ${dev}/provider.c ${dev}/vfio.c ${dev}/vfio_open.c ${dev}/vfio_cdev.c

@@ -57,6 +57,7 @@ struct ls_sim_counters {
 	uint64_t done;         // descriptors consumed since reset
 	uint64_t irq_lost;     // interrupts with no eventfd set
 	int32_t state;         // without waiting for an arc under way
+	int32_t live;          // could it start transfers?
 };
 int ls_sim_counters(const char *socket_path, const char *name, struct ls_sim_counters *ret);
 

@@ -61,6 +61,7 @@ int sim_dev_init(struct sim_dev *d, struct sim_host *host, struct ls_error *err)
 	pthread_cond_init(&d->idle, NULL);
 	pthread_rwlock_init(&d->maps, NULL);
 	pthread_mutex_init(&d->irqs, NULL);
+	pthread_mutex_init(&d->witness, NULL);
 	pthread_mutex_init(&d->debug.lock, NULL);
 	pthread_cond_init(&d->debug.changed, NULL);
 	for (unsigned i = 0; i < LSM_VECTORS; i++)
@@ -78,6 +79,7 @@ int sim_dev_init(struct sim_dev *d, struct sim_host *host, struct ls_error *err)
 static void dev_close(struct sim_dev *d)
 {
 	sim_reset(d);
+	sim_testify(d, 0);
 	sim_irq_clear(d);
 	sim_map_clear(d);
 	pthread_mutex_lock(&d->host->opening);

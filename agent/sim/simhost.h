@@ -4,6 +4,7 @@
 //   dev->state    arcs, reset, close: held for the whole of an arc, as a kernel driver does
 //   session->io   the data_fd's own: reading, feeding, ending
 //   dev->lock     the model's, granted in order
+//   dev->witness  outside dev->lock
 //   dev->maps, dev->irqs, dev->debug.lock: leaves
 //
 // P2P delivery takes the receiver's dev->lock holding none of the sender's (K11).
@@ -95,6 +96,8 @@ struct sim_dev {
 	uint64_t irq_lost;
 
 	struct sim_debug debug;
+	pthread_mutex_t witness;
+	bool was_live; // under witness
 	atomic_bool is_open;
 	atomic_uint users; // threads that serve the device fd
 };
@@ -155,6 +158,10 @@ int sim_config_write(struct sim_dev *d, uint64_t off, const void *buf, uint64_t 
 int sim_set_state(struct sim_dev *d, uint64_t state, int *data_fd);
 int sim_reset(struct sim_dev *d);
 void sim_quiet(struct sim_dev *d); // ends the session, stops the engine; dev->state held
+
+// ---- simwitness.c ----
+bool sim_live(struct sim_dev *d);
+void sim_testify(struct sim_dev *d, uint64_t begin_ns); // after what may have changed it
 
 // ---- simsession.c ----
 int sim_session_new(struct sim_dev *d, bool saving, bool precopy, int *ret_fd);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "agent/sim/simhost.h"
+#include "common/clock.h"
 
 static int region_read(struct sim_dev *d, uint64_t region, uint64_t off, void *buf, uint64_t len)
 {
@@ -41,7 +42,7 @@ static int region_write(struct sim_dev *d, uint64_t region, uint64_t off, const 
 	return r;
 }
 
-static void serve_region(struct sim_dev *d, struct sim_request *req)
+static void serve_region(struct sim_dev *d, struct sim_request *req, uint64_t begin_ns)
 {
 	const uint64_t *arg = req->head.arg;
 	bool reading = req->head.op == LS_SIM_OP_REGION_READ;
@@ -60,6 +61,7 @@ static void serve_region(struct sim_dev *d, struct sim_request *req)
 		r = sim_recv_bulk(req, buf);
 		if (r == 0)
 			r = region_write(d, arg[0], arg[1], buf, len);
+		sim_testify(d, begin_ns);
 	}
 	sim_reply(req, r, NULL, buf, r == 0 && reading ? len : 0, -1);
 	if (buf != small)
@@ -77,7 +79,7 @@ static void serve_info(struct sim_dev *d, struct sim_request *req)
 static void serve_device(struct sim_dev *d, struct sim_request *req)
 {
 	const uint64_t *arg = req->head.arg;
-	uint64_t value[2] = {0, 0};
+	uint64_t value[2] = {0, 0}, begin_ns = ls_now_ns();
 	int r = 0, data_fd = -1;
 	switch (req->head.op) {
 	case LS_SIM_OP_INFO:
@@ -85,7 +87,7 @@ static void serve_device(struct sim_dev *d, struct sim_request *req)
 		return;
 	case LS_SIM_OP_REGION_READ:
 	case LS_SIM_OP_REGION_WRITE:
-		serve_region(d, req);
+		serve_region(d, req, begin_ns);
 		return;
 	case LS_SIM_OP_DMA_MAP:
 		r = sim_map_add(d, req->fd, arg[0], arg[1], arg[2]);
@@ -118,6 +120,8 @@ static void serve_device(struct sim_dev *d, struct sim_request *req)
 	default:
 		r = -ENOTTY;
 	}
+	if (req->head.op == LS_SIM_OP_SET_STATE || req->head.op == LS_SIM_OP_RESET)
+		sim_testify(d, begin_ns);
 	sim_reply(req, r, value, NULL, 0, data_fd);
 }
 
@@ -166,7 +170,7 @@ static void serve_query(struct sim_dev *d, struct sim_request *req)
 
 static void serve_counters(struct sim_dev *d, struct sim_request *req)
 {
-	struct ls_sim_counters c = {.state = atomic_load(&d->cur)};
+	struct ls_sim_counters c = {.state = atomic_load(&d->cur), .live = sim_live(d)};
 	sim_lock(&d->lock);
 	c.rx_dropped = d->model.stats.rx_dropped;
 	c.mmio_dropped = d->model.stats.mmio_dropped;
