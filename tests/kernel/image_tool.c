@@ -6,6 +6,7 @@
  *   image_tool as-version N IN OUT            the image as version N wrote it (1: before there were feature words)
  *   image_tool require BIT IN OUT             asks the reader for a feature that it must know
  *   image_tool offer BIT IN OUT               mentions one that it need not know
+ *   image_tool bend IN OUT                    another bit in the first page, its digests put right: a state just as good
  */
 #include <stdio.h>
 
@@ -130,6 +131,25 @@ static int change(char **argv, enum change what)
 	return status;
 }
 
+static int bend(char **argv)
+{
+	size_t len, at = LSM_IMAGE_HEADER;
+	uint8_t *p = read_all(argv[0], &len);
+	int status;
+
+	while (len - at > LSM_RECORD_HEAD && lsm_get32(p + at) != LSM_REC_PAGE)
+		at += LSM_RECORD_HEAD + lsm_get32(p + at + 8);
+	if (len - at <= LSM_RECORD_PAGE) {
+		fprintf(stderr, "image_tool: no page in %s\n", argv[0]);
+		return 2;
+	}
+	p[at + LSM_RECORD_HEAD + 1000] ^= 4;
+	image_seal(p, len);
+	status = write_all(argv[1], p, len);
+	free(p);
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	const char *verb = argc > 1 ? argv[1] : "";
@@ -144,6 +164,8 @@ int main(int argc, char **argv)
 		return change(argv + 2, REQUIRE);
 	if (!strcmp(verb, "offer") && argc == 5)
 		return change(argv + 2, OFFER);
+	if (!strcmp(verb, "bend") && argc == 4)
+		return bend(argv + 2);
 	fprintf(stderr, "image_tool: see the head of its source\n");
 	return 2;
 }

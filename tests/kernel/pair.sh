@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# pair.sh VERSION BUILD: boots two emulated hosts, linked to each other (10.77.0.1, 10.77.0.2), with our module loaded and the
-# programs of the build folder BUILD in /bin. Each offers a shell (tests/kernel/shell) and its agent's port 7001.
+# pair.sh VERSION[,VERSION] BUILD: boots two emulated hosts, linked to each other (10.77.0.1, 10.77.0.2), with our module loaded
+# and the programs of the build folder BUILD in /bin. Each offers a shell (tests/kernel/shell) and its agent's port 7001.
+# Two versions: one each, a and b. Each then has in /lib, beside the module that it runs, that of the release to come
+# (next_release.sh).
 # Prints one line when both are up:  pair SHELL_A AGENT_A SHELL_B AGENT_B   (ports of 127.0.0.1)
 # Then reads commands, one a line:   cut NAME | heal NAME (the cable), kill NAME (power), end (or end of input)
 # and at the end checks both kernel logs. Exit status 0: both ended well, clean logs.
@@ -9,22 +11,35 @@ set -euo pipefail
 # shellcheck source=guest.sh
 . "$(dirname "${BASH_SOURCE[0]}")/guest.sh"
 [ $# -eq 2 ] || die "usage: pair.sh VERSION BUILD"
-version=$1 build=$(realpath "$2")
+build=$(realpath "$2")
+declare -A version=([a]=${1%,*} [b]=${1#*,})
 
-module=$("$here/build_module.sh" "$version" | tail -n1)
-initrd=$guest_dir/initrd
-# Another driver that speaks migration v2, where the kernel brings it; loaded by the test that wants it.
-more=()
-for sample in "$("$here/fetch.sh" "$version" | sed -n 1p)"/root/lib/modules/*/kernel/samples/vfio-mdev/mtty.ko; do
-  [ ! -e "$sample" ] || more+=("/lib/mtty.ko=$sample")
-done
-"$here/mkinitrd.sh" "$initrd" "$version" "$module" "/bin/host-shell=$here/shell" \
-  "/bin/lockstep-agent=$build/agent/lockstep-agent" "/bin/lockstep-testvmm=$build/tests/vmm/lockstep-testvmm" \
-  "/bin/vfio_poke=$build/tests/kernel/vfio_poke" "${more[@]}"
+# make_initrd VERSION [WHAT...]
+make_initrd() {
+  local module sample more=("${@:2}")
+  module=$("$here/build_module.sh" "$1" | tail -n1)
+  # Another driver that speaks migration v2, where the kernel brings it; loaded by the test that wants it.
+  for sample in "$("$here/fetch.sh" "$1" | sed -n 1p)"/root/lib/modules/*/kernel/samples/vfio-mdev/mtty.ko; do
+    [ ! -e "$sample" ] || more+=("/lib/mtty.ko=$sample")
+  done
+  "$here/mkinitrd.sh" "$guest_dir/initrd-$1" "$1" "$module" "/bin/host-shell=$here/shell" \
+    "/bin/lockstep-agent=$build/agent/lockstep-agent" "/bin/lockstep-testvmm=$build/tests/vmm/lockstep-testvmm" \
+    "/bin/vfio_poke=$build/tests/kernel/vfio_poke" "/bin/device_image=$build/tests/kernel/device_image" \
+    "/bin/kmod_live=$build/tests/kernel/kmod_live" "${more[@]}"
+}
+
+if [ "${version[a]}" = "${version[b]}" ]; then
+  make_initrd "${version[a]}"
+else
+  for host in a b; do
+    next=$("$here/next_release.sh" "${version[$host]}")
+    make_initrd "${version[$host]}" "/lib/lockstep_vdev-next.ko=$next"
+  done
+fi
 
 for host in a b; do
   [ "$host" = a ] && address=10.77.0.1/24 || address=10.77.0.2/24
-  guest_start "$host" "$version" "$initrd" --run /bin/host-shell --env "LOCKSTEP_HOST=$host" \
+  guest_start "$host" "${version[$host]}" "$guest_dir/initrd-${version[$host]}" --run /bin/host-shell --env "LOCKSTEP_HOST=$host" \
     --link "$guest_dir/cable" "$address" --forward 7099 --forward 7001
 done
 for host in a b; do
