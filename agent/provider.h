@@ -13,6 +13,7 @@
 
 #include "common/error.h"
 #include "common/fsm.h"
+#include "common/schedule.h"
 
 // What is known of a device without opening it.
 struct ls_dev_info {
@@ -31,6 +32,20 @@ struct ls_dev_caps {
 	bool dirty_tracking; // DMA_LOGGING_START is there
 };
 
+// All devices of a VM, opened here to be handed to its VMM (K10). Whoever closes the last copy of a fd closes the device.
+enum ls_gift_way { LS_GIFT_ANY, LS_GIFT_GROUP, LS_GIFT_FILE };
+struct ls_gift {
+	enum ls_gift_way way; // how they were opened: by group, or by device file
+	int shared;           // the container or iommufd of all; -1: none
+	unsigned n;
+	struct {
+		int device;
+		int group;    // LS_GIFT_GROUP; devices of one group have dups of one fd. -1: none
+	} at[LS_MAX_DEVICES];
+};
+#define LS_GIFT_NONE ((struct ls_gift){.shared = -1})
+void ls_gift_close(struct ls_gift *g);
+
 struct ls_dev; // one opened device; owned by whoever opened it
 
 struct ls_provider {
@@ -47,6 +62,8 @@ struct ls_provider {
 	// -1: opens the device itself, for a look while no VMM has it: DEVICE_BUSY, DEVICE_ABSENT.
 	int (*open)(const char *path, int fd, struct ls_dev **ret, struct ls_error *err);
 	void (*close)(struct ls_dev *dev); // NULL is fine
+	// NULL: VMMs open these devices themselves. LS_GIFT_ANY: whichever way this host has. All or, on failure, none.
+	int (*open_gift)(const char *const *path, unsigned n, enum ls_gift_way way, struct ls_gift *ret, struct ls_error *err);
 	int (*fd)(const struct ls_dev *dev); // the device's, borrowed: to be kept over a restart of the agent
 
 	int (*probe)(struct ls_dev *dev, struct ls_dev_caps *ret, struct ls_error *err);

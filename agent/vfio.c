@@ -208,6 +208,7 @@ const struct ls_provider ls_provider_vfio = {
 	.open = vfio_open,
 	.close = vfio_close,
 	.fd = vfio_fd,
+	.open_gift = ls_vfio_open_gift,
 	.probe = vfio_probe,
 	.data_size = vfio_data_size,
 	.get_state = vfio_get_state,

@@ -51,18 +51,46 @@ static void holder_of(const char *path, const char *node, char *ret, size_t size
 	ls_vfio_holder(group, ret, size);
 }
 
-// A device that is bound already answers EINVAL, one whose group is open EBUSY.
-static int bind_device(const char *path, const char *node, struct ls_vfio_opening *o, struct ls_error *err)
+// The device's file; false: this kernel or this device has none.
+static bool file_of(const char *path, char *node, size_t size)
 {
-	struct vfio_device_bind_iommufd bind = {.argsz = sizeof(bind), .iommufd = o->iommufd};
-	if (ioctl(o->device, VFIO_DEVICE_BIND_IOMMUFD, &bind) == 0)
+	char name[64];
+	if (!name_of(path, name, sizeof(name)))
+		return false;
+	snprintf(node, size, "/dev/vfio/devices/%s", name);
+	return access(node, F_OK) == 0 && access("/dev/iommu", F_OK) == 0;
+}
+
+bool ls_vfio_has_file(const char *path)
+{
+	char node[100];
+	return file_of(path, node, sizeof(node));
+}
+
+int ls_vfio_open_iommufd(int *ret, struct ls_error *err)
+{
+	*ret = open("/dev/iommu", O_RDWR | O_CLOEXEC);
+	return *ret < 0 ? cannot_open("/dev/iommu", errno, err) : 0;
+}
+
+// A device that is bound already answers EINVAL, one whose group is open EBUSY.
+int ls_vfio_bind_file(const char *path, int iommufd, int *ret_device, struct ls_error *err)
+{
+	struct vfio_device_bind_iommufd bind = {.argsz = sizeof(bind), .iommufd = iommufd};
+	char node[100], who[100];
+	if (!file_of(path, node, sizeof(node)))
+		return ls_fail(err, LS_E_DEVICE_ABSENT, ENOENT, "%s has no file of its own", path);
+	int fd = open(node, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return cannot_open(node, errno, err);
+	if (ioctl(fd, VFIO_DEVICE_BIND_IOMMUFD, &bind) == 0) {
+		*ret_device = fd;
 		return 0;
+	}
 	int error = errno;
-	char who[100];
+	close(fd); // or we would be found among its holders
 	if (error != EINVAL && error != EBUSY)
 		return ls_fail(err, LS_E_DEVICE_ABSENT, error, "%s does not open", node);
-	close(o->device); // or we would be found among its holders
-	o->device = -1;
 	holder_of(path, node, who, sizeof(who));
 	return ls_fail(err, LS_E_DEVICE_BUSY, EBUSY, "%s is held by %s", node,
 		       who[0] ? who : "somebody: its group is open, or a dup of it has been kept");
@@ -70,24 +98,12 @@ static int bind_device(const char *path, const char *node, struct ls_vfio_openin
 
 int ls_vfio_open_cdev(const char *path, struct ls_vfio_opening *ret, struct ls_error *err)
 {
-	char name[64], node[100];
-	int r = 0;
 	*ret = LS_VFIO_OPENING_NONE;
-	if (!name_of(path, name, sizeof(name)))
+	if (!ls_vfio_has_file(path))
 		return 1;
-	snprintf(node, sizeof(node), "/dev/vfio/devices/%s", name);
-	if (access(node, F_OK) < 0 || access("/dev/iommu", F_OK) < 0)
-		return 1;
-	ret->iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
-	if (ret->iommufd < 0)
-		r = cannot_open("/dev/iommu", errno, err);
-	if (r == 0) {
-		ret->device = open(node, O_RDWR | O_CLOEXEC);
-		if (ret->device < 0)
-			r = cannot_open(node, errno, err);
-	}
+	int r = ls_vfio_open_iommufd(&ret->iommufd, err);
 	if (r == 0)
-		r = bind_device(path, node, ret, err);
+		r = ls_vfio_bind_file(path, ret->iommufd, &ret->device, err);
 	if (r < 0)
 		ls_vfio_opening_close(ret);
 	return r;

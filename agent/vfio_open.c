@@ -26,7 +26,7 @@ void ls_vfio_opening_close(struct ls_vfio_opening *o)
 	*o = LS_VFIO_OPENING_NONE;
 }
 
-static int group_of(const char *path, char *ret, size_t size, struct ls_error *err)
+int ls_vfio_group_of(const char *path, char *ret, size_t size, struct ls_error *err)
 {
 	char link[PATH_MAX], target[PATH_MAX];
 	if (snprintf(link, sizeof(link), "%s/iommu_group", path) >= (int)sizeof(link))
@@ -40,7 +40,7 @@ static int group_of(const char *path, char *ret, size_t size, struct ls_error *e
 	return 0;
 }
 
-static int open_container(int *ret, struct ls_error *err)
+int ls_vfio_open_container(int *ret, struct ls_error *err)
 {
 	int fd = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
 	if (fd < 0)
@@ -84,28 +84,36 @@ static int open_group(const char *group, int *ret, struct ls_error *err)
 	return 0;
 }
 
-int ls_vfio_open_group(const char *path, struct ls_vfio_opening *ret, struct ls_error *err)
+int ls_vfio_enter_group(const char *path, int container, bool first, int *group, int *ret_device, struct ls_error *err)
 {
-	char group[64], real[PATH_MAX];
-	*ret = LS_VFIO_OPENING_NONE;
-	int r = group_of(path, group, sizeof(group), err);
+	char name[64], real[PATH_MAX];
+	int r = ls_vfio_group_of(path, name, sizeof(name), err);
 	if (r < 0)
 		return r;
 	if (!realpath(path, real))
 		return ls_fail(err, LS_E_DEVICE_ABSENT, errno, "%s is not there", path);
-	r = open_container(&ret->container, err);
-	if (r == 0)
-		r = open_group(group, &ret->group, err);
-	if (r == 0 && ioctl(ret->group, VFIO_GROUP_SET_CONTAINER, &ret->container) < 0)
-		r = ls_fail(err, LS_E_DEVICE_BUSY, errno, "group %s cannot join a container: somebody uses it", group);
-	if (r == 0 && ioctl(ret->container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) < 0)
-		r = ls_fail(err, LS_E_NOT_MIGRATABLE, errno, "group %s has no type 1 IOMMU", group);
-	if (r == 0) {
-		ret->device = ioctl(ret->group, VFIO_GROUP_GET_DEVICE_FD, basename(real));
-		if (ret->device < 0)
-			r = ls_fail(err, errno == EBUSY ? LS_E_DEVICE_BUSY : LS_E_DEVICE_ABSENT, errno,
-				    "group %s does not open %s", group, basename(real));
+	if (*group < 0) {
+		r = open_group(name, group, err);
+		if (r == 0 && ioctl(*group, VFIO_GROUP_SET_CONTAINER, &container) < 0)
+			r = ls_fail(err, LS_E_DEVICE_BUSY, errno, "group %s cannot join a container: somebody uses it", name);
 	}
+	if (r == 0 && first && ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) < 0)
+		r = ls_fail(err, LS_E_NOT_MIGRATABLE, errno, "group %s has no type 1 IOMMU", name);
+	if (r == 0) {
+		*ret_device = ioctl(*group, VFIO_GROUP_GET_DEVICE_FD, basename(real));
+		if (*ret_device < 0)
+			r = ls_fail(err, errno == EBUSY ? LS_E_DEVICE_BUSY : LS_E_DEVICE_ABSENT, errno,
+				    "group %s does not open %s", name, basename(real));
+	}
+	return r;
+}
+
+int ls_vfio_open_group(const char *path, struct ls_vfio_opening *ret, struct ls_error *err)
+{
+	*ret = LS_VFIO_OPENING_NONE;
+	int r = ls_vfio_open_container(&ret->container, err);
+	if (r == 0)
+		r = ls_vfio_enter_group(path, ret->container, true, &ret->group, &ret->device, err);
 	if (r < 0)
 		ls_vfio_opening_close(ret);
 	return r;

@@ -12,6 +12,7 @@
 #include "common/log.h"
 
 struct ls_vmms {
+	const struct ls_agent_config *config;
 	struct ls_vmm_socket *socket;
 	unsigned n, closing;
 	struct ls_vmm *vmm;
@@ -86,6 +87,7 @@ int ls_vmms_open(uv_loop_t *loop, const struct ls_agent_config *config, const st
 		free(m);
 		return ls_fail(err, LS_E_RESOURCE, ENOMEM, "out of memory");
 	}
+	m->config = config;
 	int r = ls_vmm_socket_open(loop, config->vmm, m, &m->socket, err);
 	if (r < 0) {
 		free(m->vmm);
@@ -136,6 +138,11 @@ void ls_vmms_close(struct ls_vmms *m)
 		v->timer.data = m;
 		uv_close((uv_handle_t *)&v->timer, on_closed);
 	}
+}
+
+const struct ls_agent_config *ls_vmms_config(const struct ls_vmms *m)
+{
+	return m->config;
 }
 
 struct ls_vmm *ls_vmms_find(struct ls_vmms *m, const char *vm)

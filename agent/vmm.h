@@ -75,6 +75,7 @@ int ls_vmms_open(uv_loop_t *loop, const struct ls_agent_config *config, const st
 		 struct ls_vmms **ret, struct ls_error *err);
 // Handles go when the loop has run. NULL is fine.
 void ls_vmms_close(struct ls_vmms *m);
+const struct ls_agent_config *ls_vmms_config(const struct ls_vmms *m);
 struct ls_vmm *ls_vmms_find(struct ls_vmms *m, const char *vm); // every configured VM has one
 struct ls_vmm *ls_vmms_at(struct ls_vmms *m, unsigned i);       // NULL past the last
 

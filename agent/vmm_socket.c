@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+// The socket that VMMs connect to: SOCK_SEQPACKET, one VmmMessage a packet, fds with the message that names them.
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "agent/vmm_native_int.h"
+#include "common/log.h"
+
+#define PACKET_MAX (128u * 1024u)
+#define CONNECTIONS_MAX 256
+#define HELLO_MS 10000
+
+struct ls_vmm_socket {
+	uv_loop_t *loop;
+	struct ls_vmms *vmms;
+	char path[108];
+	int fd;
+	uv_poll_t poll;
+	struct connection *connections;
+	unsigned n;
+	uint8_t packet[PACKET_MAX + 1];
+	bool closing;
+};
+
+static void release(struct ls_vmm_socket *s)
+{
+	if (s->closing && s->n == 0 && s->fd < 0)
+		free(s);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct connection *c = handle->data;
+	struct ls_vmm_socket *s = c->socket;
+
+	if (--c->closing)
+		return;
+	for (struct connection **at = &s->connections; *at; at = &(*at)->next)
+		if (*at == c) {
+			*at = c->next;
+			break;
+		}
+	close(c->fd);
+	free(c);
+	s->n--;
+	release(s);
+}
+
+void ls_vmm_hang_up(struct connection *c, const char *why)
+{
+	struct ls_vmm *v = c->vmm;
+
+	if (c->closing)
+		return;
+	if (why)
+		ls_log(LS_LOG_WARN, "vmm.refused", "vm=%s cause=\"%s\"", v ? v->config->name : "?", why);
+	c->closing = 2;
+	uv_close((uv_handle_t *)&c->poll, on_closed);
+	uv_close((uv_handle_t *)&c->hello, on_closed);
+	c->vmm = NULL;
+	if (v) {
+		v->state = NULL;
+		ls_vmm_give_nobody(c);
+		if (v->connected && !c->socket->closing)
+			ls_vmm_gone(v);
+	}
+}
+
+static void close_fds(const int *fds, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		close(fds[i]);
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+	struct connection *c = poll->data;
+	int fds[LS_MAX_DEVICES];
+	unsigned n_fds = 0;
+	union {
+		char buffer[CMSG_SPACE(sizeof(fds))];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = { .iov_base = c->socket->packet, .iov_len = sizeof(c->socket->packet) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+			      .msg_controllen = sizeof(control) };
+	bool taken = false;
+	const char *why = NULL;
+
+	ssize_t n = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		ls_vmm_hang_up(c, NULL);
+		return;
+	}
+	for (struct cmsghdr *h = CMSG_FIRSTHDR(&msg); h; h = CMSG_NXTHDR(&msg, h))
+		if (h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS) {
+			n_fds = (unsigned)((h->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+			memcpy(fds, CMSG_DATA(h), n_fds * sizeof(int));
+		}
+	if ((msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) || (size_t)n > PACKET_MAX)
+		why = "a packet or its file descriptors are too many";
+	else
+		why = ls_vmm_packet(c, c->socket->packet, (size_t)n, fds, n_fds, &taken);
+	if (!taken)
+		close_fds(fds, n_fds);
+	if (why)
+		ls_vmm_hang_up(c, why);
+}
+
+static void on_silent(uv_timer_t *timer)
+{
+	struct connection *c = timer->data;
+
+	ls_vmm_hang_up(c, c->vmm ? "the devices that it asked for did not open, or were not taken, in time" : "no Hello");
+}
+
+static void on_connection(uv_poll_t *poll, int status, int events)
+{
+	struct ls_vmm_socket *s = poll->data;
+	int fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	struct connection *c;
+
+	if (fd < 0)
+		return;
+	c = s->n < CONNECTIONS_MAX ? calloc(1, sizeof(*c)) : NULL;
+	if (!c) {
+		ls_log(LS_LOG_WARN, "vmm.refused", "cause=\"more than %d connections\"", CONNECTIONS_MAX);
+		close(fd);
+		return;
+	}
+	c->socket = s;
+	c->vmms = s->vmms;
+	c->fd = fd;
+	c->next = s->connections;
+	s->connections = c;
+	s->n++;
+	uv_poll_init(s->loop, &c->poll, fd);
+	uv_timer_init(s->loop, &c->hello);
+	c->poll.data = c->hello.data = c;
+	uv_poll_start(&c->poll, UV_READABLE | UV_DISCONNECT, on_readable);
+	uv_timer_start(&c->hello, on_silent, HELLO_MS, 0);
+}
+
+// A socket file whose server is gone refuses connections, and stands in the way of bind.
+static void remove_dead(const struct sockaddr_un *address)
+{
+	struct stat st;
+	int fd;
+
+	if (lstat(address->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return;
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return;
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 && errno == ECONNREFUSED)
+		unlink(address->sun_path);
+	close(fd);
+}
+
+int ls_vmm_socket_open(uv_loop_t *loop, const char *path, struct ls_vmms *vmms, struct ls_vmm_socket **ret,
+		       struct ls_error *err)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct ls_vmm_socket *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return ls_fail(err, LS_E_RESOURCE, ENOMEM, "out of memory");
+	s->loop = loop;
+	s->vmms = vmms;
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	snprintf(s->path, sizeof(s->path), "%s", path);
+	remove_dead(&address);
+	s->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (s->fd < 0 || bind(s->fd, (struct sockaddr *)&address, sizeof(address)) < 0 || chmod(path, 0600) < 0 ||
+	    listen(s->fd, 16) < 0) {
+		int r = ls_fail(err, LS_E_CONFIG, errno, "cannot listen for VMMs on %s: %s", path, strerror(errno));
+		if (s->fd >= 0)
+			close(s->fd);
+		free(s);
+		return r;
+	}
+	uv_poll_init(loop, &s->poll, s->fd);
+	s->poll.data = s;
+	uv_poll_start(&s->poll, UV_READABLE, on_connection);
+	*ret = s;
+	return 0;
+}
+
+static void on_listener_closed(uv_handle_t *handle)
+{
+	struct ls_vmm_socket *s = handle->data;
+
+	close(s->fd);
+	s->fd = -1;
+	release(s);
+}
+
+void ls_vmm_socket_close(struct ls_vmm_socket *s)
+{
+	if (!s)
+		return;
+	s->closing = true;
+	unlink(s->path);
+	for (struct connection *c = s->connections; c; c = c->next)
+		ls_vmm_hang_up(c, NULL);
+	uv_close((uv_handle_t *)&s->poll, on_listener_closed);
+}
