@@ -13,6 +13,7 @@ packages=(
   libcmocka-dev python3 python3-grpcio python3-protobuf python3-pytest spin
   # emulated hosts: a kernel module is built for them, and QEMU boots them
   qemu-system-x86 busybox-static cpio kmod xz-utils zstd bc bison flex m4 libelf-dev libssl-dev
+  openssl debootstrap
 )
 
 missing=()
