@@ -29,10 +29,19 @@ fi
 once tests/kernel/numa_test.sh 6.12 "$build"
 moves() { LOCKSTEP_BUILD=$build LOCKSTEP_KERNEL=$1 /usr/bin/python3 -m pytest -q -p no:cacheprovider -x "${@:2}"; }
 moves 6.12 tests/kernel || failed=$((failed + 1))
+# Two kernels, two releases of the driver; images between them.
+moves 6.1,6.12 tests/kernel/test_guest_versions.py tests/kernel/test_guest_roundtrip.py || failed=$((failed + 1))
 # What only the tailored kernel has: device files, another driver.
 if [ "${LOCKSTEP_TEST_MODE:-}" = full ]; then
   moves 6.12-tailored tests/kernel/test_guest_cdev.py tests/kernel/test_guest_mtty.py tests/kernel/test_guest_resets.py ||
     failed=$((failed + 1))
+fi
+if [ "${LOCKSTEP_TEST_MODE:-}" = full ]; then
+  if [ "$(id -u)" -eq 0 ]; then
+    tests/kernel/dkms.sh || failed=$((failed + 1))
+  else
+    echo "# dkms.sh is left out: it wants root"
+  fi
 fi
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
