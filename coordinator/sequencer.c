@@ -57,6 +57,7 @@ void ls_seq_go_on(struct ls_seq *q, struct ls_seq_time t)
 		// What has called for an operator stays so until the agents have been asked.
 		s->ask = q->called && s->prepared;
 		s->silent_ns = q->called && s->prepared;
+		s->silent_ms = t.unix_ms;
 	}
 	if (q->planned && q->planned->plan->feasible) {
 		q->side[LS_SEQ_DEST].tried = true;
@@ -287,10 +288,12 @@ void ls_seq_answer(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_
 {
 	struct seq_side *s = &q->side[side];
 
-	if (a->status == LS_RPC_OK || !uncertain(a))
+	if (a->status == LS_RPC_OK || !uncertain(a)) {
 		s->silent_ns = 0;
-	else if (!s->silent_ns)
+	} else if (!s->silent_ns) {
 		s->silent_ns = t.now_ns;
+		s->silent_ms = t.unix_ms;
+	}
 	if (deaf(q)) {
 		s->busy = false; // asked again, should a loose end remain
 		return;

@@ -39,6 +39,7 @@ struct seq_side {
 	bool maybe_sent; // some Prepare may have arrived, whatever its answer
 	bool unsure;	 // an earlier life may have prepared it: to be found out first
 	uint64_t silent_ns; // since when it does not answer; 0: it does
+	uint64_t silent_ms; // with silent_ns: the same in Unix time, for people
 	unsigned tries;
 	uint64_t retry_ns;
 	unsigned watch_tries;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "coordinator/message.h"
 #include "coordinator/sequencer_next.h"
@@ -34,8 +35,8 @@ static const char *fence_not(const struct facts *f)
 	if (!ls_seq_word_is(f->s, "CONSENTED"))
 		return ls_seq_consented(f->q) ? "the source has let the VM go"
 					      : "the source has not consented: it returns the VM by itself; cancel instead";
-	if (ls_seq_dest_lost(f->q))
-		return "the destination answers, and has lost the VM: RETURN_LOST is the way";
+	if (ls_seq_dest_lost(f->q) && ls_seq_waits(f->s))
+		return "the destination answers, and has lost the VM: return-lost is the way";
 	if (ls_seq_word_is(f->d, "COMMITTED") || ls_seq_dest_runs(f->q))
 		return "the destination has said that it runs the VM: returning it would take it back in time";
 	if (ls_seq_dest_aborted(f->q))
@@ -51,7 +52,8 @@ static const char *lost_not(const struct facts *f)
 		return "the destination has not said that it lost the VM's devices after the commit";
 	if (!ls_seq_word_is(f->s, "CONSENTED"))
 		return "the source does not hold the VM any more, or has it back";
-	return "";
+	// It believes the destination itself, not us.
+	return ls_seq_waits(f->s) ? "" : "the source has not heard it from the destination yet: they are about to talk";
 }
 
 static const char *reset_source_not(const struct facts *f)
@@ -74,7 +76,7 @@ static const char *close_not(const struct facts *f)
 		return "it does not wait for an operator";
 	if (!fence_not(f)[0] && !f->d->ledger_lost)
 		return "the VM would stand still for ever: bring the destination's agent back, or fence its host";
-	if (!lost_not(f)[0])
+	if (ls_seq_dest_lost(f->q) && ls_seq_word_is(f->s, "CONSENTED"))
 		return "the VM would stand still for ever: return it to the source";
 	if (ls_seq_silent(f->d) && ls_seq_word_is(f->d, "COMMITTED") && !ls_seq_conflict(f->q))
 		return "the destination has committed and will start the VM: bring its agent back";
@@ -170,14 +172,25 @@ static void say(Lockstep__V1__ResolveResponse *r, char *text)
 	LS_MSG_APPEND(r->n_known, r->known, text);
 }
 
+// "; its agent has not answered since 2026-01-31 12:00:00 UTC"
+static const char *silence_of(const struct seq_side *s, char buf[80])
+{
+	time_t seconds = (time_t)(s->silent_ms / 1000);
+	struct tm tm;
+
+	if (!ls_seq_silent(s))
+		return "";
+	if (!gmtime_r(&seconds, &tm) || !strftime(buf, 80, "; its agent has not answered since %Y-%m-%d %H:%M:%S UTC", &tm))
+		return "; its agent does not answer";
+	return buf;
+}
+
 static void say_side(Lockstep__V1__ResolveResponse *r, const struct seq_side *s, const char *role, const char *host)
 {
-	char *text = (char *)protobuf_c_empty_string;
+	char *text = (char *)protobuf_c_empty_string, since[80];
 
-	ls_msg_setf(&text, "%s %s: %s%s%s%s", role, host, s->word, s->word[0] ? ", " : "", meaning(s->word),
-		    s->ledger_lost	? "; its ledger is another by now"
-		    : ls_seq_silent(s) ? "; its agent does not answer now"
-				       : "");
+	ls_msg_setf(&text, "%s %s: %s%s%s%s%s", role, host, s->word, s->word[0] ? ", " : "", meaning(s->word),
+		    s->ledger_lost ? "; its ledger is another by now" : "", silence_of(s, since));
 	say(r, text);
 	if (!ls_seq_waits(s) || !s->error)
 		return;

@@ -28,6 +28,7 @@ class Proxy:
         host, port = target.rsplit(":", 1)
         self.target = (host, int(port))
         self.edit = edit
+        self.is_cut = False
         self.connections = []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
@@ -40,6 +41,8 @@ class Proxy:
             except OSError:
                 return
             try:
+                if self.is_cut:
+                    raise OSError
                 server = socket.create_connection(self.target)
             except OSError:
                 client.close()
@@ -65,6 +68,15 @@ class Proxy:
                 connection.close()
         except OSError:
             connection.close()
+
+    def cut(self):
+        """Nothing passes until mend()."""
+        self.is_cut = True
+        for connection in list(self.connections):
+            connection.close()
+
+    def mend(self):
+        self.is_cut = False
 
     def close(self):
         try:
