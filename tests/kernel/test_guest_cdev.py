@@ -23,8 +23,14 @@ def move_there_and_back(guests, way_a, way_b):
         assert_whole(stack.a.verify())
 
 
-@pytest.mark.parametrize("way_a,way_b", [("cdev", "cdev"), ("group", "cdev")])
+# There and back: each pair is both of its directions.
+@pytest.mark.parametrize("way_a,way_b", [("cdev", "cdev"), ("group", "cdev"), ("cdev", "group")])
 def test_a_vm_moves_whichever_way_its_vmms_open_devices(guests, way_a, way_b):
+    move_there_and_back(guests, way_a, way_b)
+
+
+@pytest.mark.parametrize("way_a,way_b", [("given-cdev", "given-group"), ("given-group", "given"), ("cdev", "given-cdev")])
+def test_a_vm_moves_with_devices_that_the_agent_opened_for_its_vmm(guests, way_a, way_b):
     move_there_and_back(guests, way_a, way_b)
 
 

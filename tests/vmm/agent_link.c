@@ -173,7 +173,7 @@ int tv_agent_serve(int fd, struct tv_vm *vm, struct ls_error *err)
 	return r ? ls_fail(err, LS_E_UNAVAILABLE, -r, "cannot answer the agent") : 0;
 }
 
-int tv_agent_connect(const char *path, const struct tv_vm *vm, struct ls_error *err)
+int tv_agent_connect(const char *path, const struct tv_hello *who, struct ls_error *err)
 {
 	Lockstep__V1__VmmHello hello = LOCKSTEP__V1__VMM_HELLO__INIT;
 	Message msg = LOCKSTEP__V1__VMM_MESSAGE__INIT;
@@ -181,10 +181,11 @@ int tv_agent_connect(const char *path, const struct tv_vm *vm, struct ls_error *
 
 	if (fd < 0)
 		return ls_fail(err, LS_E_UNAVAILABLE, -fd, "cannot reach the agent at %s", path);
-	hello.vm = (char *)vm->name;
-	hello.incoming = vm->state == TV_INCOMING || vm->state == TV_READY;
-	hello.ram_bytes = vm->ram.size;
+	hello.vm = (char *)who->vm;
+	hello.incoming = who->incoming;
+	hello.ram_bytes = who->ram_bytes;
 	hello.protocol = 1;
+	hello.devices_by = (Lockstep__V1__VmmDevicesBy)who->devices_by;
 	msg.kind_case = LOCKSTEP__V1__VMM_MESSAGE__KIND_HELLO;
 	msg.hello = &hello;
 	r = send_message(fd, &msg, NULL, 0);
@@ -193,4 +194,69 @@ int tv_agent_connect(const char *path, const struct tv_vm *vm, struct ls_error *
 		return ls_fail(err, LS_E_UNAVAILABLE, -r, "cannot say hello to the agent at %s", path);
 	}
 	return fd;
+}
+
+// The fds of one packet: the shared one first, then those of each device, in order.
+static int adopt(struct tv_bus *bus, const Lockstep__V1__VmmGive *give, const int *fds, unsigned n, struct ls_error *err)
+{
+	bool group = give->by == LOCKSTEP__V1__VMM_DEVICES_BY__GIVEN_BY_GROUP;
+
+	if (give->n_name != bus->n || n != 1 + bus->n * (group ? 2 : 1))
+		return ls_fail(err, LS_E_INVALID, EPROTO, "%zu devices and %u fds are given, for %u devices", give->n_name, n,
+			       bus->n);
+	bus->backend = group ? &tv_backend_group : &tv_backend_cdev;
+	bus->container = *fds++;
+	for (unsigned i = 0; i < bus->n; i++) {
+		struct tv_device *dev = tv_bus_find(bus, give->name[i]);
+
+		if (!dev || dev->fd >= 0)
+			return ls_fail(err, LS_E_INVALID, EPROTO, "%s is given twice, or not a device of this VM",
+				       give->name[i]);
+		dev->fd = *fds++;
+		if (group)
+			dev->group = *fds++;
+	}
+	return 0;
+}
+
+int tv_agent_take(int fd, struct tv_bus *bus, uint32_t *ret_id, struct ls_error *err)
+{
+	static uint8_t packet[PACKET_MAX];
+	int fds[1 + 2 * TV_MAX_DEVICES];
+	union {
+		char buf[CMSG_SPACE(sizeof(fds))];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = { .iov_base = packet, .iov_len = sizeof(packet) };
+	struct msghdr hdr = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+			      .msg_controllen = sizeof(control) };
+	ProtobufCMessage *base = NULL;
+	const Message *msg;
+	unsigned n_fds = 0;
+	ssize_t n = recvmsg(fd, &hdr, MSG_CMSG_CLOEXEC);
+	int r;
+
+	for (struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&hdr) : NULL; c; c = CMSG_NXTHDR(&hdr, c))
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+			n_fds = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+			memcpy(fds, CMSG_DATA(c), n_fds * sizeof(int));
+		}
+	if (n <= 0 || ls_pb_unpack(&lockstep__v1__vmm_message__descriptor, PB_BUDGET, packet, (size_t)n, &base))
+		return ls_fail(err, LS_E_UNAVAILABLE, ECONNRESET, "the agent gives no devices: see its log");
+	msg = (const Message *)base;
+	*ret_id = msg->id;
+	if (msg->kind_case != LOCKSTEP__V1__VMM_MESSAGE__KIND_GIVE)
+		r = ls_fail(err, LS_E_INVALID, EPROTO, "Give is wanted first");
+	else if (msg->give->error)
+		r = ls_fail(err, LS_E_DEVICE_BUSY, msg->give->error->errno_value, "the agent: %s",
+			    msg->give->error->message);
+	else
+		r = adopt(bus, msg->give, fds, n_fds, err);
+	ls_pb_free(base);
+	return r;
+}
+
+int tv_agent_taken(int fd, uint32_t id)
+{
+	return send_ok(fd, id);
 }

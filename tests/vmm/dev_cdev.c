@@ -42,6 +42,8 @@ static int cdev_open(struct tv_bus *bus, struct tv_device *dev, struct ls_error 
 	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
 	char node[100];
 
+	if (dev->fd >= 0)
+		return tv_vfio_regions(dev, err); // given
 	if (bus->container < 0)
 		bus->container = open("/dev/iommu", O_RDWR | O_CLOEXEC);
 	if (bus->container < 0)

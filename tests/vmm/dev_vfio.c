@@ -66,6 +66,8 @@ static int group_open(struct tv_bus *bus, struct tv_device *dev, struct ls_error
 	char path[256];
 	int r;
 
+	if (dev->fd >= 0)
+		return tv_vfio_regions(dev, err); // given
 	r = open_container(bus, err);
 	if (!r)
 		r = open_group(dev, err);

@@ -19,7 +19,8 @@
 static const char usage[] =
 	"usage: lockstep-testvmm --vm NAME --agent SOCKET --device NAME=PATH... [options]\n"
 	"       lockstep-testvmm --ask SOCKET COMMAND...\n"
-	"  --vfio WAY             group or cdev (device files and iommufd, where the kernel has them)\n"
+	"  --vfio WAY             group or cdev (device files and iommufd, where the kernel has them); or the agent opens the\n"
+	"                         devices: given, given-group, given-cdev\n"
 	"  --sim SOCKET           devices are those of the simulated host there; else PATH is a sysfs path\n"
 	"  --incoming             wait for a VM instead of booting one\n"
 	"  --ram-listen HOST:PORT take RAM there (port 0: any; the line vmm.ram-listen says which)\n"
@@ -88,6 +89,17 @@ static int ask(char **words)
 	return bad || (first && strcmp(words[1] ? words[1] : "", "quit"));
 }
 
+// VmmDevicesBy; 0: the VMM opens its devices itself.
+static int given_by(const char *way)
+{
+	static const char *const ways[] = { "given", "given-group", "given-cdev" };
+
+	for (int i = 0; i < 3; i++)
+		if (!strcmp(way, ways[i]))
+			return i + 1;
+	return 0;
+}
+
 static void parse(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {
@@ -126,8 +138,10 @@ static void parse(int argc, char **argv, struct options *o)
 		default: die("unknown option");
 		}
 	}
-	if (o->vfio && strcmp(o->vfio, "group") && strcmp(o->vfio, "cdev"))
-		die("--vfio: group or cdev");
+	if (o->vfio && strcmp(o->vfio, "group") && strcmp(o->vfio, "cdev") && !given_by(o->vfio))
+		die("--vfio: group, cdev, given, given-group or given-cdev");
+	if (o->vfio && given_by(o->vfio) && !o->agent)
+		die("--vfio given: by which --agent?");
 	if (optind != argc || !o->vm.name || !o->n_devices)
 		die("--vm and --device are needed, and nothing but options");
 }
@@ -142,8 +156,13 @@ struct world {
 static void connect_agent(struct world *w, bool first)
 {
 	struct ls_error err = { 0 };
+	struct tv_hello hello = {
+		.vm = w->vm.name,
+		.incoming = w->vm.state == TV_INCOMING || w->vm.state == TV_READY,
+		.ram_bytes = w->vm.ram.size,
+	};
 
-	w->agent = tv_agent_connect(w->o->agent, &w->vm, &err);
+	w->agent = tv_agent_connect(w->o->agent, &hello, &err);
 	if (w->agent >= 0)
 		tv_event("vmm.connected vm=%s", w->vm.name);
 	else if (first)
@@ -207,9 +226,34 @@ static const struct tv_backend *backend(const struct options *o)
 
 	if (o->sim)
 		return &tv_backend_sim;
-	if (o->vfio)
+	if (o->vfio && !given_by(o->vfio))
 		return strcmp(o->vfio, "cdev") ? &tv_backend_group : &tv_backend_cdev;
 	return path && tv_cdev_there(path + 1) ? &tv_backend_cdev : &tv_backend_group;
+}
+
+// With devices that the agent gives: asked for before the VM starts, acknowledged when it has.
+static int start_given(struct world *w, const struct options *o, struct ls_error *err)
+{
+	struct tv_hello hello = {
+		.vm = o->vm.name,
+		.incoming = o->vm.incoming,
+		.ram_bytes = o->vm.ram_bytes,
+		.devices_by = given_by(o->vfio),
+	};
+	uint32_t id;
+	int r;
+
+	w->agent = tv_agent_connect(o->agent, &hello, err);
+	if (w->agent < 0)
+		return w->agent;
+	r = tv_agent_take(w->agent, &w->vm.bus, &id, err);
+	if (!r)
+		r = tv_vm_start(&w->vm, &o->vm, err);
+	if (!r && tv_agent_taken(w->agent, id))
+		r = ls_fail(err, LS_E_UNAVAILABLE, EPIPE, "the agent has hung up");
+	if (!r)
+		tv_event("vmm.connected vm=%s", w->vm.name);
+	return r;
 }
 
 static int start(struct world *w, const struct options *o, struct ls_error *err)
@@ -229,7 +273,7 @@ static int start(struct world *w, const struct options *o, struct ls_error *err)
 		tv_event("vmm.ram-listen address=%s", bound);
 	}
 	if (!r)
-		r = tv_vm_start(&w->vm, &o->vm, err);
+		r = o->vfio && given_by(o->vfio) ? start_given(w, o, err) : tv_vm_start(&w->vm, &o->vm, err);
 	if (!r)
 		r = tv_control_init(&w->control, &w->vm, o->control, !o->no_stdin, (unsigned)o->stall_ms, err);
 	return r;
