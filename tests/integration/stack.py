@@ -28,6 +28,7 @@ class Host:
         self.listen = f"127.0.0.1:{free_port()}"
         self.stream = f"127.0.0.1:{free_port()}"
         self.stream_as_told = self.stream      # a test may put a proxy in between
+        self.reached_at = self.listen          # the same for the coordinator
         self.folder = stack.folder
         self.extra_agent_config = ""
         self.arc_timeout_ms = None
@@ -171,7 +172,7 @@ class Stack:
     def start_coordinator(self, **env):
         text = f"[coordinator]\nid = one\nlisten = {self.address}\nstore = {self.folder('store.db')}\n"
         for host in (self.a, self.b):
-            text += f"[host {host.name}]\nagent = {host.listen}\nstream = {host.stream_as_told}\n"
+            text += f"[host {host.name}]\nagent = {host.reached_at}\nstream = {host.stream_as_told}\n"
         config = self.folder.write("lockstepd.conf", text)
         if self.managed:
             self.coordinator_service = self.service("lockstepd", [binary("lockstepd"), "--config", config], self,
