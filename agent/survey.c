@@ -201,7 +201,7 @@ static void on_inspected(uv_work_t *work, int status)
 		if (l->status < 0)
 			d->problem = l->error;
 		else if (!l->info.present)
-			ls_fail(&d->problem, LS_E_DEVICE_ABSENT, ENODEV, "%.100s is not there, or not bound to a VFIO driver",
+			ls_fail(&d->problem, LS_E_DEVICE_ABSENT, ENODEV, "not there, or without a VFIO driver: %.100s",
 				d->config->path);
 		else
 			continue;

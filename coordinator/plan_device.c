@@ -58,7 +58,11 @@ static void check_type(const Lockstep__V1__Device *s, const Lockstep__V1__Device
 {
 	struct ls_plan_row row = {.id = "pair.type", .device = s->name, .result = ROW_PASS};
 
-	if (strcmp(s->type, d->type) != 0) {
+	if (!d->type[0] && d->problem) {
+		row.result = ROW_FAIL;
+		row.remedy = "create one of the source's type; a driver or kernel that has no such type cannot take it";
+		ls_plan_add(out, row, "%s here, none there yet", s->type);
+	} else if (strcmp(s->type, d->type) != 0) {
 		row.result = ROW_FAIL;
 		row.remedy = "give the destination a device of the source's type in this slot";
 		ls_plan_add(out, row, "%s here, %s (%s) there", s->type, d->type, d->name);
@@ -217,7 +221,9 @@ void ls_plan_check_device(const struct ls_plan_input *in, const struct ls_pair *
 	if (!s || !d)
 		return;
 	check_type(s, d, out);
-	check_version(s, d, in->verdict ? in->verdict[index] : NULL, out);
+	// A device that does not exist yet has no attribute; whether its parent has one, the verdict tells.
+	if (d->type[0] || !d->problem || (in->verdict && in->verdict[index] && in->verdict[index]->where[0]))
+		check_version(s, d, in->verdict ? in->verdict[index] : NULL, out);
 	check_flags(s, d, out);
 	check_size(s, d, out);
 	if (!s->problem && !d->problem)

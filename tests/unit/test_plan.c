@@ -238,6 +238,14 @@ static void other_type(struct scene *s)
 {
 	ls_msg_set(&dst(s, 1)->type, "toy-small");
 }
+static void not_created(struct scene *s)
+{
+	ls_msg_set(&dst(s, 1)->type, "");
+	ls_msg_set(&dst(s, 1)->version, "");
+	s->verdict[1]->verdict = LOCKSTEP__V1__CHECK_VERSION_RESPONSE__VERDICT__ABSENT;
+	ls_msg_set(&s->verdict[1]->where, "");
+	problem(dst(s, 1), "DEVICE_ABSENT");
+}
 static void incompatible(struct scene *s)
 {
 	s->verdict[1]->verdict = LOCKSTEP__V1__CHECK_VERSION_RESPONSE__VERDICT__INCOMPATIBLE;
@@ -324,6 +332,8 @@ static const struct {
 	{"wrong state, as seen", stopped, "device.state", "a1", FAIL},
 	{"another problem", broken, "device.ready", "a1", FAIL},
 	{"type", other_type, "pair.type", "a1", FAIL},
+	{"not created there yet: absent", not_created, "device.present", "b1", FAIL},
+	{"not created there yet: of that type", not_created, "pair.type", "a1", FAIL},
 	{"version refused", incompatible, "pair.version", "a1", FAIL},
 	{"version absent there", version_absent_there, "pair.version", "a1", FAIL},
 	{"version absent here", version_absent_here, "pair.version", "a1", FAIL},
