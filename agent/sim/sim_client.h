@@ -43,6 +43,10 @@ int ls_sim_check_version(const char *socket_path, const char *type, const char *
 //   clear                     forgets all of the above
 //   rate N                    descriptors per second, 0: no limit
 //   save-rate N, load-rate N  bytes per second through data_fd, 0: no limit
+//   renew N                   the next N times that pre-copy asks and only dirty data is left, that counts as initial data which
+//                             has appeared anew (as Linux 7.2 says it with REINIT)
+//   lose-p2p N                the next N writes of its peers vanish on the way
+//   go STATE                  as VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, behind the back of whoever drives it
 //   slot N                    place on the fabric (device closed)
 //   guest-reset               as VFIO_DEVICE_RESET of its VMM
 //   wait-closed               answers once nobody has the device open
@@ -56,6 +60,7 @@ struct ls_sim_counters {
 	uint64_t rx_outside;
 	uint64_t done;         // descriptors consumed since reset
 	uint64_t irq_lost;     // interrupts with no eventfd set
+	uint64_t renewed;      // how often initial data has appeared anew while pre-copying
 	int32_t state;         // without waiting for an arc under way
 	int32_t live;          // could it start transfers?
 };
@@ -96,6 +101,7 @@ int ls_sim_data_size(int fd, uint64_t *ret);
 
 ssize_t ls_sim_read(int data_fd, void *buf, size_t len);        // at most 1 MiB at once
 ssize_t ls_sim_write(int data_fd, const void *buf, size_t len); // at most 1 MiB at once
+// 1: as 0, and initial data has appeared anew.
 int ls_sim_precopy_info(int data_fd, uint64_t *initial, uint64_t *dirty);
 
 #endif

@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "agent/sim/simhost.h"
+#include "common/clock.h"
 #include "common/fsm.h"
 
 #define MAX_WORDS 6
@@ -108,11 +110,27 @@ static int number_command(struct sim_dev *d, const char *key, const char *text)
 	_Atomic uint64_t *to = strcmp(key, "rate") == 0      ? &d->rate
 			       : strcmp(key, "save-rate") == 0 ? &d->save_rate
 			       : strcmp(key, "load-rate") == 0 ? &d->load_rate
+			       : strcmp(key, "lose-p2p") == 0  ? &d->lose_p2p
+			       : strcmp(key, "renew") == 0     ? &d->renew
 							       : NULL;
 	if (!to)
 		return -EINVAL;
 	atomic_store(to, v);
 	return 0;
+}
+
+// Behind everybody's back, and no session is handed out.
+static int go(struct sim_dev *d, const char *text)
+{
+	unsigned state;
+	uint64_t begin_ns = ls_now_ns();
+	int data_fd = -1, r = parse_state(text, &state);
+	if (r == 0)
+		r = sim_set_state(d, state, &data_fd);
+	if (data_fd >= 0)
+		close(data_fd);
+	sim_testify(d, begin_ns);
+	return r;
 }
 
 int sim_debug_command(struct sim_dev *d, char *command)
@@ -129,6 +147,8 @@ int sim_debug_command(struct sim_dev *d, char *command)
 	}
 	if (n == 1 && strcmp(word[0], "guest-reset") == 0)
 		return sim_reset(d);
+	if (n == 2 && strcmp(word[0], "go") == 0)
+		return go(d, word[1]);
 	if (n == 2)
 		return number_command(d, word[0], word[1]);
 	int r = 0;

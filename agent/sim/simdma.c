@@ -92,6 +92,11 @@ static int env_p2p_write(void *ctx, uint32_t to, uint32_t from, uint64_t seq, ui
 			continue;
 		sim_lock(&peer->lock);
 		bool it = peer->model.slot == to;
+		if (it && atomic_load(&peer->lose_p2p) > 0) {
+			atomic_fetch_sub(&peer->lose_p2p, 1);
+			sim_unlock(&peer->lock);
+			return 0;
+		}
 		int r = it ? lsm_p2p_receive(&peer->model, from, seq, offset, buf, len) : 0;
 		sim_unlock(&peer->lock);
 		if (it)

@@ -76,6 +76,8 @@ struct sim_dev {
 	unsigned line;
 	const struct lsm_type_info *info;
 	_Atomic uint64_t rate, save_rate, load_rate;
+	_Atomic uint64_t lose_p2p; // that many of the peers' next writes to it vanish on the way
+	_Atomic uint64_t renew, renewed; // how often initial data will appear anew, and has
 
 	pthread_mutex_t state;
 	atomic_int cur;
