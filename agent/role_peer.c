@@ -155,7 +155,8 @@ static void on_word(struct ls_role *r, const struct ls_role_msg *msg)
 		break;
 	case LS_WORD_COMMITTED:
 		r->peer_started = role_off(r, 4);
-		break; // STARTED follows
+		r->retry_at = r->now + r->p.retry_ns; // STARTED follows, or it turns out that the devices are lost
+		break;
 	case LS_WORD_UNDECIDED:
 		r->retry_at = r->now + r->p.retry_ns;
 		if (role_off(r, 5))
