@@ -80,7 +80,7 @@ int ls_agent_vm_free(struct ls_agent *a, const char *vm, const char *except, str
 	const char *holder = NULL;
 
 	for (const struct ls_known *k = a->known; k && !holder; k = k->next)
-		if (strcmp(k->record.vm, vm) == 0 && !k->record.done && ls_word_open(k->record.word))
+		if (strcmp(k->record.vm, vm) == 0 && ls_record_holds_vm(k->record.word, k->record.done))
 			holder = k->record.migration;
 	for (const struct ls_migration *m = a->migrations; m && !holder; m = m->next)
 		if (strcmp(m->params.vm, vm) == 0 && ls_migration_holds_vm(m))
@@ -88,25 +88,6 @@ int ls_agent_vm_free(struct ls_agent *a, const char *vm, const char *except, str
 	if (!holder || strcmp(holder, except) == 0)
 		return 0;
 	return ls_fail(err, LS_E_VM_BUSY, EBUSY, "VM %s is held by migration %s", vm, holder);
-}
-
-static void on_term(void *user, int status, const struct ls_error *err)
-{
-	if (status < 0)
-		ls_log_error("ledger.failed", err, "what=term");
-}
-
-int ls_agent_check_term(struct ls_agent *a, uint64_t term, const char *coordinator, struct ls_error *err)
-{
-	int r = ls_term_check(a->term, a->coordinator, term, coordinator, err);
-
-	if (r < 0)
-		return r;
-	if (term > a->term)
-		ls_ledger_term(a->ledger, term, coordinator, on_term, a);
-	a->term = term;
-	snprintf(a->coordinator, sizeof(a->coordinator), "%s", coordinator);
-	return 0;
 }
 
 static void on_job(void *user, const struct ls_job_result *result)
@@ -183,6 +164,7 @@ static int read_ledger(struct ls_agent *a, struct ls_error *err)
 		r = ls_ledger_each_claim(a->ledger, on_claim, a, err);
 	if (r == 0)
 		ls_ledger_highest(a->ledger, &a->term, a->coordinator);
+	a->term_durable = a->term;
 	return r;
 }
 
@@ -192,7 +174,7 @@ static int restart_all(struct ls_agent *a, struct ls_error *err)
 	int r = 0;
 
 	for (struct ls_known *k = a->known; k && r == 0; k = k->next) {
-		if (k->record.done)
+		if (k->record.done && !k->record.conflict)
 			continue;
 		ls_log(LS_LOG_WARN, "migration.open", "migration=%s vm=%s word=%s cause=\"left by an earlier life of this agent\"",
 		       k->record.migration, k->record.vm, ls_word_name(k->record.word));
@@ -233,7 +215,7 @@ int ls_agent_open(struct ls_agent *a, uv_loop_t *loop, const struct ls_agent_con
 
 void ls_agent_check_stopped(struct ls_agent *a)
 {
-	if (!a->stopping || !a->stopped)
+	if (!a->stopping || !a->stopped || a->terms_written)
 		return;
 	for (struct ls_migration *m = a->migrations; m; m = m->next)
 		if (!m->ended)

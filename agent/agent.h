@@ -60,8 +60,12 @@ struct ls_agent {
 	struct ls_known_claim *claims;
 	struct ls_kept kept;                 // fds of an earlier life that nobody has taken up yet
 	struct ls_migration *migrations;     // of this life
-	uint64_t term;
+	uint64_t term;                       // heard of
+	uint64_t term_durable;
 	char coordinator[LS_NAME_MAX];
+	struct ls_error silent;              // reason NONE: it may speak (rule 10)
+	unsigned terms_written;              // on their way to the disk
+	bool pruning;
 	bool stopping;
 	void (*stopped)(struct ls_agent *a); // once nothing is left to finish
 	unsigned closing;
@@ -81,7 +85,17 @@ struct ls_known *ls_agent_remember(struct ls_agent *a, const struct ls_ledger_re
 void ls_agent_remember_claim(struct ls_agent *a, const struct ls_ledger_claim *claim);
 // VM_BUSY with the migration that holds it; `except` does not count.
 int ls_agent_vm_free(struct ls_agent *a, const char *vm, const char *except, struct ls_error *err);
-// Rule 7. A higher term is remembered, and queued for the ledger before whatever the caller does with it.
-int ls_agent_check_term(struct ls_agent *a, uint64_t term, const char *coordinator, struct ls_error *err);
+
+// obey.c. Rule 7: refuses a stale coordinator at once (negative, `err`); else `then` follows as soon as the term is
+// durable, at once if it is known, with an error if it cannot be written or another took over meanwhile.
+typedef void ls_obey_fn(void *user, const struct ls_error *err);
+int ls_agent_obey(struct ls_agent *a, uint64_t term, const char *coordinator, ls_obey_fn *then, void *user,
+		  struct ls_error *err);
+// Rule 10: the ledger has failed on a decision. No word is spoken and nothing begun any more in this life.
+void ls_agent_fall_silent(struct ls_agent *a, const struct ls_error *cause);
+int ls_agent_may_speak(const struct ls_agent *a, struct ls_error *err);
+
+// keep.c. What is over beyond the configured number is forgotten as far as no rule needs it.
+void ls_agent_prune(struct ls_agent *a);
 
 #endif

@@ -30,6 +30,7 @@ static const struct ls_config_key keys[] = {
 	AGENT("ledger", LS_CONFIG_STRING, ledger, 0, 0, true),
 	AGENT("plaintext", LS_CONFIG_STRING, plaintext, 0, 0, false),
 	AGENT("arc_timeout_ms", LS_CONFIG_UINT, arc_timeout_ms, 100, 3600000, false),
+	AGENT("keep_ended", LS_CONFIG_UINT, keep_ended, 1, 1000000, false),
 	DEVICE("vm", LS_CONFIG_NAME, vm, true),
 	DEVICE("provider", LS_CONFIG_NAME, provider, true),
 	DEVICE("path", LS_CONFIG_STRING, path, true),
@@ -156,6 +157,7 @@ int ls_agent_config_load(const char *path, struct ls_agent_config **ret, struct 
 	snprintf(c->file, sizeof(c->file), "%s", path);
 	snprintf(c->plaintext, sizeof(c->plaintext), "loopback");
 	c->arc_timeout_ms = 60000;
+	c->keep_ended = 1000;
 	r = ls_config_load(path, keys, sizeof(keys) / sizeof(keys[0]), object, c, err);
 	if (r == 0)
 		r = check(c, err);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The agent's configuration file.
 //
-//   [agent]          host= listen= stream= vmm= ledger= plaintext=loopback|any arc_timeout_ms=
+//   [agent]          host= listen= stream= vmm= ledger= plaintext=loopback|any arc_timeout_ms= keep_ended=
 //   [device NAME]    vm= provider=vfio|sim path= slot=
 //   [vm NAME]        adapter=native|qmp|exec|none qmp= pause= resume= timeout_ms=
 #ifndef LS_AGENT_CONFIG_H
@@ -29,6 +29,7 @@ struct ls_agent_config {
 	char file[256];
 	char host[LS_NAME_MAX], listen[300], stream[300], vmm[108], ledger[512], plaintext[16];
 	uint64_t arc_timeout_ms;      // a kernel call that takes longer is reported as stuck
+	uint64_t keep_ended;          // migrations that are over and kept whole
 	int line;
 	unsigned n_devices, n_vms;
 	struct ls_device_config *device;

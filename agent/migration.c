@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/term.h"
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
@@ -34,36 +35,7 @@ bool ls_migration_holds_vm(const struct ls_migration *m)
 {
 	if (m->failed)
 		return m->returning;
-	return !m->done && (!m->role || !ls_role_ended(m->role) || ls_role_ended(m->role) == LS_END_OPERATOR);
-}
-
-static void on_persisted(void *user, int status, const struct ls_error *err)
-{
-	struct ls_queued_event *q = user; // holds migration and word
-	struct ls_migration *m = (void *)q->next;
-	struct ls_role_event event = { .kind = LS_EV_PERSISTED, .word = q->event.word, .status = status };
-
-	free(q);
-	if (status == 0) {
-		ls_fault_of(agent_word_known, ls_word_name(event.word));
-		ls_agent_known(m->agent, m->params.migration)->record.word = event.word;
-		ls_log(LS_LOG_INFO, "word", "migration=%s word=%s", m->params.migration, ls_word_name(event.word));
-	} else {
-		ls_log_error("ledger.failed", err, "migration=%s word=%s", m->params.migration,
-			     ls_word_name(event.word));
-	}
-	ls_migration_feed(m, event);
-}
-
-static void persist(struct ls_migration *m, enum ls_word word)
-{
-	struct ls_queued_event *q = calloc(1, sizeof(*q));
-
-	if (!q)
-		abort();
-	q->next = (void *)m;
-	q->event.word = word;
-	ls_ledger_persist(m->agent->ledger, m->params.migration, word, on_persisted, q);
+	return !m->done && (!m->role || ls_role_holds_vm(m->role));
 }
 
 static void on_vmm(void *user, const struct ls_error *err)
@@ -102,6 +74,8 @@ void ls_migration_on_job(void *user, const struct ls_job_result *result)
 	s->restarts = restarts;
 	if (result->kind == LS_JOB_ADOPT && result->status == 0)
 		ls_migration_keep(s->m, s->i, result->fd);
+	if (result->kind == LS_JOB_CLOSE)
+		ls_migration_unkeep(s->m, s->i); // or the service manager would hold it open
 	ls_migration_feed(s->m, (struct ls_role_event){ .kind = LS_EV_JOB_DONE, .device = s->i, .job = result });
 }
 
@@ -173,30 +147,17 @@ static void end(struct ls_migration *m, const struct ls_role_action *a)
 	memset(&m->end_error, 0, sizeof(m->end_error));
 	if (a->error)
 		m->end_error = *a->error;
+	ls_migration_note(m, hows[a->how]);
 	if (a->how != LS_END_OPERATOR)
 		ls_migration_let_go(m);
 	ls_blobs_clear(&m->blobs);
-}
-
-static void on_closed_record(void *user, int status, const struct ls_error *err)
-{
-	if (status < 0)
-		ls_log_error("ledger.failed", err, "what=close"); // the next life finds nothing left to do, and closes it
-}
-
-static void all_done(struct ls_migration *m)
-{
-	m->done = true;
-	ls_agent_known(m->agent, m->params.migration)->record.done = true;
-	ls_ledger_close(m->agent->ledger, m->params.migration, on_closed_record, m->agent);
-	ls_migration_let_go(m);
 }
 
 static void carry_out(struct ls_migration *m, const struct ls_role_action *a)
 {
 	switch (a->kind) {
 	case LS_ACT_PERSIST:
-		persist(m, a->word);
+		ls_migration_persist(m, a->word);
 		break;
 	case LS_ACT_JOB:
 		submit(m, a);
@@ -224,8 +185,11 @@ static void carry_out(struct ls_migration *m, const struct ls_role_action *a)
 		end(m, a);
 		ls_migration_emit(m, a);
 		break;
+	case LS_ACT_CONFLICT:
+		ls_migration_conflict(m);
+		break;
 	case LS_ACT_DONE:
-		all_done(m);
+		ls_migration_close(m);
 		break;
 	default:
 		ls_migration_emit(m, a);

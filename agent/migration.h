@@ -90,6 +90,7 @@ int ls_migration_restart(struct ls_agent *a, const struct ls_known *known, struc
 struct ls_migration *ls_migration_recall(struct ls_agent *a, const char *id);
 void ls_migration_lend(struct ls_migration *m);                // LS_VMM_LEND
 void ls_migration_keep(struct ls_migration *m, unsigned i, int fd); // in the fd store
+void ls_migration_unkeep(struct ls_migration *m, unsigned i);
 void ls_migration_let_go(struct ls_migration *m);              // devices, and what the fd store has of them
 
 // migration.c
@@ -101,6 +102,12 @@ void ls_migration_wait(struct ls_migration *m, struct ls_waiter *waiter);   // t
 void ls_migration_tell_waiters(struct ls_migration *m);
 void ls_migration_free(struct ls_migration *m);
 bool ls_migration_holds_vm(const struct ls_migration *m);
+
+// migration_ledger.c
+void ls_migration_persist(struct ls_migration *m, enum ls_word word);
+void ls_migration_conflict(struct ls_migration *m);
+void ls_migration_note(struct ls_migration *m, const char *how); // with end_error
+void ls_migration_close(struct ls_migration *m);                 // nothing is left to do here
 
 // migration_peer.c: a connection that came with the right token. The conn or fd is taken over.
 int ls_migration_control(struct ls_migration *m, int fd, const char *peer_ledger_id, struct ls_error *err);

@@ -260,7 +260,7 @@ int ls_migration_control(struct ls_migration *m, int fd, const char *peer_ledger
 	Lockstep__V1__Opened opened;
 	struct ls_conn *conn;
 
-	if (ls_role_mute(m->role)) {
+	if (ls_role_mute(m->role) || m->agent->silent.reason) {
 		close(fd);
 		return ls_fail(err, LS_E_LEDGER, 0, "this agent's ledger has failed");
 	}

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/migration.h"
+#include "agent/term.h"
 #include "common/clock.h"
 #include "common/config.h"
 #include "common/control.h"
@@ -361,7 +362,10 @@ int ls_migration_prepare(struct ls_agent *a, const Lockstep__V1__PrepareRequest 
 	const struct ls_known *known = ls_agent_known(a, q->migration);
 	uint8_t *request;
 	size_t len;
-	int r = ls_agent_check_term(a, q->term ? q->term->number : 0, q->term ? q->term->coordinator : "", err);
+	int r = ls_agent_may_speak(a, err);
+
+	if (r == 0) // devices may have been looked at since it was durable
+		r = ls_term_check(a->term, a->coordinator, q->term->number, q->term->coordinator, err);
 
 	if (r < 0)
 		return r;

@@ -27,15 +27,20 @@ void ls_migration_keep(struct ls_migration *m, unsigned i, int fd)
 		m->slot[i].kept = ls_notify_keep(m->params.migration, own_name(m, i), fd);
 }
 
+void ls_migration_unkeep(struct ls_migration *m, unsigned i)
+{
+	if (m->slot[i].kept)
+		ls_notify_drop(m->params.migration, own_name(m, i));
+	m->slot[i].kept = false;
+}
+
 void ls_migration_let_go(struct ls_migration *m)
 {
 	for (unsigned i = 0; i < m->params.schedule.n_devices; i++) {
 		struct slot *s = &m->slot[i];
 		if (m->dev[i] && m->dev[i]->user == s)
 			ls_device_leave(m->dev[i]);
-		if (s->kept)
-			ls_notify_drop(m->params.migration, own_name(m, i));
-		s->kept = false;
+		ls_migration_unkeep(m, i);
 		if (s->lent >= 0)
 			close(s->lent);
 		s->lent = -1;
@@ -100,7 +105,7 @@ static struct ls_migration *rebuild(struct ls_agent *a, const struct ls_ledger_r
 	m->request_len = record->request_len;
 	m->term = record->term;
 	memcpy(m->coordinator, record->coordinator, sizeof(m->coordinator));
-	m->done = record->done;
+	m->done = record->done && !record->conflict;
 	m->restarted = true;
 	m->sequence_base = ls_unix_ms() * 1000; // above whatever an earlier life told: its watchers go on from there
 	m->next = a->migrations;
@@ -135,7 +140,8 @@ static uint32_t take_devices(struct ls_migration *m)
 int ls_migration_restart(struct ls_agent *a, const struct ls_known *known, struct ls_error *err)
 {
 	const struct ls_ledger_record *record = &known->record;
-	struct ls_role_event event = { .kind = LS_EV_RESTART, .word = record->word };
+	struct ls_role_event event = { .kind = LS_EV_RESTART, .word = record->word,
+				       .restart = { .done = record->done, .conflict = record->conflict } };
 	struct ls_migration *m;
 
 	if (!record->request_len)
@@ -161,7 +167,7 @@ struct ls_migration *ls_migration_recall(struct ls_agent *a, const char *id)
 	const struct ls_known *known = m ? NULL : ls_agent_known(a, id);
 	struct ls_error err;
 
-	if (!known || !known->record.request_len || !known->record.done)
+	if (!known || !known->record.request_len || !known->record.done || a->silent.reason)
 		return m;
 	m = rebuild(a, &known->record, &err);
 	if (m)

@@ -107,18 +107,30 @@ static void on_begin(struct ls_role *r, enum ls_word word)
 		r->peer_by = r->now + r->p.peer_ns;
 }
 
+void role_fall_silent(struct ls_role *r, const struct ls_error *error)
+{
+	if (r->mute || role_off(r, 10))
+		return;
+	r->mute = true;
+	role_act(r, LS_ACT_PEER_CLOSE); // silence that the other side can see
+	if (r->ended)
+		return;
+	r->late = *error;
+	role_emit_error(r, &r->late);
+	role_end(r, LS_END_OPERATOR, &r->late);
+}
+
 static void on_persisted(struct ls_role *r, enum ls_word word, int status)
 {
-	if (r->persisting != word)
+	struct ls_error err;
+
+	if (r->persisting != word || r->mute)
 		return;
 	r->persisting = LS_WORD_NONE;
 	if (status < 0 && !role_off(r, 10)) {
-		r->mute = true;
-		ls_fail(&r->late, LS_E_LEDGER, -status, "cannot write %s: what counts is on the disk, restart to read it",
+		ls_fail(&err, LS_E_LEDGER, -status, "cannot write %s: what counts is on the disk, restart to read it",
 			ls_word_name(word));
-		role_emit_error(r, &r->late);
-		role_act(r, LS_ACT_PEER_CLOSE); // silence that the other side can see
-		role_end(r, LS_END_OPERATOR, &r->late);
+		role_fall_silent(r, &err);
 		return;
 	}
 	role_say_word(r, word);
@@ -146,55 +158,8 @@ static void on_persisted(struct ls_role *r, enum ls_word word, int status)
 	default:
 		break;
 	}
-}
-
-static void on_vmm(struct ls_role *r, enum ls_vmm_op op, const struct ls_error *error)
-{
-	if (!r->vmm_busy || r->vmm_op != op)
-		return;
-	r->vmm_busy = false;
-	r->vmm_answered = true;
-	if (op == LS_VMM_PAUSE)
-		r->blackout.paused_ns = r->now;
-	if (error) {
-		struct ls_error late = *error;
-		if (op == LS_VMM_GONE || op == LS_VMM_DISCARD || op == LS_VMM_RETURN)
-			return; // it is leaving anyway
-		if (op == LS_VMM_LEND) {
-			r->late = late;
-			role_emit_error(r, &r->late);
-			r->found.held = 0; // those that are not here are not to be had
-			return;
-		}
-		if (role_may_unwind(r)) {
-			role_fail(r, &late);
-		} else if (r->phase == PHASE_DRAIN) {
-			r->late = late;
-			role_emit_error(r, &r->late);
-		} else if (!r->unwinding || (op == LS_VMM_RESUME && !r->vmm_lost)) {
-			r->late = late;
-			role_emit_error(r, &r->late);
-			role_end(r, LS_END_OPERATOR, &r->late);
-		}
-		return;
-	}
-	switch (op) {
-	case LS_VMM_FINAL:
-		r->final_done = true;
-		break;
-	case LS_VMM_READY:
-		r->ready = true;
-		break;
-	case LS_VMM_RESUME:
-		r->resumed = true;
-		r->resumed_ns = r->now;
-		break;
-	case LS_VMM_LEND:
-		r->found.held = r->all;
-		break;
-	default:
-		break;
-	}
+	if (r->conflict_due)
+		role_conflict(r, r->conflict_due);
 }
 
 const struct ls_role_actions *ls_role_event(struct ls_role *r, const struct ls_role_event *e)
@@ -216,7 +181,7 @@ const struct ls_role_actions *ls_role_event(struct ls_role *r, const struct ls_r
 		break;
 	case LS_EV_UNWIND:
 	case LS_EV_SETTLE:
-		if (e->kind == LS_EV_UNWIND || r->p.side == LS_SIDE_DEST)
+		if (e->kind == LS_EV_UNWIND || (r->p.side == LS_SIDE_DEST && !role_off(r, 5)))
 			role_fail(r, e->error);
 		break;
 	case LS_EV_STREAM:
@@ -228,7 +193,7 @@ const struct ls_role_actions *ls_role_event(struct ls_role *r, const struct ls_r
 			role_on_job(r, e->device, e->job);
 		break;
 	case LS_EV_VMM_DONE:
-		on_vmm(r, e->op, e->error);
+		role_on_vmm(r, e->op, e->error);
 		break;
 	case LS_EV_VMM_LOST:
 		role_on_vmm_lost(r);
@@ -253,6 +218,9 @@ const struct ls_role_actions *ls_role_event(struct ls_role *r, const struct ls_r
 		break;
 	case LS_EV_TIMER:
 		role_on_timer(r);
+		break;
+	case LS_EV_MUTE:
+		role_fall_silent(r, e->error);
 		break;
 	}
 	role_answer(r);

@@ -15,7 +15,7 @@
 //
 // A role of an earlier life begins with LS_EV_RESTART: it takes its devices up again (LS_JOB_ADOPT: the fd
 // that survived, or the one that its VMM lends anew) and goes on or back as its durable word says.
-// A role that ended as OPERATOR holds what it has; LS_EV_RESOLVE, or the VMM it waited for, makes it go on,
+// A role that ended as OPERATOR holds what it has; LS_EV_RESOLVE, the VMM or the kernel call it waited for, makes it go on,
 // and LS_ACT_END comes again.
 #ifndef LS_AGENT_ROLE_H
 #define LS_AGENT_ROLE_H
@@ -93,6 +93,7 @@ struct ls_role_params {
 struct ls_role_restart {
 	bool done;         // all was done here in an earlier life: it only answers its peer
 	bool fenced;       // a fence claim is in the ledger (rule 8)
+	bool conflict;     // so is a conflict
 	bool rebooted;     // since then: no VMM and no device of that time is left
 	bool vmm_here;     // else LS_EV_VMM_UP may follow
 	bool vmm_runs;     // it says that it runs the VM, rather than waits for one
@@ -129,6 +130,7 @@ enum ls_event_kind {
 	LS_EV_PEER_LOST,   // or could not be made; error
 	LS_EV_PEER,        // msg
 	LS_EV_SETTLE,
+	LS_EV_MUTE,        // error: the agent's ledger has failed for another's sake (rule 10)
 	LS_EV_TIMER        // deadline has come
 };
 
@@ -165,6 +167,7 @@ enum ls_action_kind {
 	LS_ACT_EMIT_ERROR,   // error
 	LS_ACT_EMIT_BLACKOUT,
 	LS_ACT_END,          // how, error (or NULL); the role still answers its peer
+	LS_ACT_CONFLICT,     // rule 8: goes into the ledger, to be told in every life
 	LS_ACT_DONE          // nothing is left to do on this host: the ledger's record is closed
 };
 

@@ -14,7 +14,7 @@ enum phase {
 };
 
 // What a role that ended as OPERATOR would go on after by itself.
-enum hold { HOLD_NONE, HOLD_VMM, HOLD_ADOPT };
+enum hold { HOLD_NONE, HOLD_VMM, HOLD_ADOPT, HOLD_STUCK };
 
 struct role_device {
 	int state;             // as last told; -1: unknown
@@ -69,12 +69,14 @@ struct ls_role {
 	uint64_t vmm_by;
 	enum hold hold;
 	enum phase held_in;
+	const char *conflict_due; // heard of while a word was being written
 	bool fenced, fence_asked, fence_settled, peer_lost, conflict, done, close;
 
 	struct ls_role_blackout blackout;
 	uint64_t resumed_ns;
 	struct ls_error cause;
 	struct ls_error late;  // the last error that ended it, where that is not the cause
+	struct ls_error gone;  // the VMM went away
 	enum ls_end how, ended;
 	struct ls_role_actions out;
 };
@@ -90,6 +92,7 @@ struct ls_role_action *role_act(struct ls_role *r, enum ls_action_kind kind);
 void role_persist(struct ls_role *r, enum ls_word word);
 void role_end(struct ls_role *r, enum ls_end how, const struct ls_error *error);
 void role_emit_error(struct ls_role *r, const struct ls_error *error);
+void role_fall_silent(struct ls_role *r, const struct ls_error *error); // rule 10
 void role_send(struct ls_role *r, enum ls_msg_kind kind, bool settle);
 void role_vmm(struct ls_role *r, enum ls_vmm_op op);
 
@@ -121,18 +124,29 @@ int role_after(const struct ls_track *track, enum ls_step_kind kind); // index o
 void role_on_resolve(struct ls_role *r, enum ls_resolve action, bool claimed);
 void role_revive(struct ls_role *r, enum phase phase);
 void role_conflict(struct ls_role *r, const char *what);
+void role_on_old_conflict(struct ls_role *r); // of an earlier life
 void role_fence_settled(struct ls_role *r);
 
 // role_unwind.c
 void role_turn_back(struct ls_role *r, enum ls_word word, const struct ls_error *cause);
-// The unwind, if this side may still choose it alone. Keeps and reports the first cause.
+// The unwind, if this side may still choose it alone. Keeps the cause.
 void role_fail(struct ls_role *r, const struct ls_error *cause);
 void role_return(struct ls_role *r); // source, consented: the destination said ABORTED
+void role_unstick(struct ls_role *r); // a call has come back from the kernel
+bool role_may_unwind(const struct ls_role *r);
+// Keeps and reports `cause` if it is the first, or beats what was known (common/cause.h).
+void role_keep_cause(struct ls_role *r, const struct ls_error *cause);
+
+// role_vmm.c
+void role_on_vmm(struct ls_role *r, enum ls_vmm_op op, const struct ls_error *error);
 void role_on_vmm_lost(struct ls_role *r);
+bool role_vmm_dead(const struct ls_role *r); // with the VM that this side had in hand: devices are reset, every fd is dropped
+void role_bury(struct ls_role *r);
+extern const struct ls_track role_track_dead;
+
+// role_timer.c
 void role_on_timer(struct ls_role *r);
 void role_on_rest(struct ls_role *r, uint64_t rest_ns);
-bool role_may_unwind(const struct ls_role *r);
-extern const struct ls_track role_track_dead; // source, its VMM is gone
 
 // role_peer.c
 void role_on_peer_up(struct ls_role *r, const char *ledger_id);

@@ -71,6 +71,7 @@ void role_on_job(struct ls_role *r, unsigned device, const struct ls_job_result 
 		role_on_adopted(r, device, job);
 		return;
 	}
+	role_unstick(r);
 	tell_share(r, device, job, for_step);
 	if (job->status < 0) {
 		job_failed(r, d, job);

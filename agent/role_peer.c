@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/cause.h"
+
 #define FENCE_PATIENCE 20 // times slower than one that keeps a VM waiting
 
 // NULL, or the first image that differs.
@@ -80,28 +82,25 @@ static void on_consent(struct ls_role *r, const struct ls_role_msg *msg)
 		role_persist(r, LS_WORD_COMMITTED);
 }
 
-// The other side gave up. Its reason beats a mere broken stream here.
+// The other side gave up.
 static void on_abort(struct ls_role *r, const struct ls_error *theirs)
 {
 	struct ls_error err;
 	char text[200];
 
 	ls_fail(&err, LS_E_PEER_ABORTED, 0, "%s gave up: %s", r->p.peer_host, ls_error_text(theirs, text, sizeof(text)));
-	if (r->cause.reason == LS_E_STREAM_BROKEN && theirs->reason && theirs->reason != LS_E_STREAM_BROKEN) {
-		r->cause = err;
-		role_emit_error(r, &r->cause);
-	}
 	if (r->p.side == LS_SIDE_DEST && (r->word == LS_WORD_COMMITTED || r->persisting == LS_WORD_COMMITTED ||
 					  r->word == LS_WORD_STARTED)) {
 		role_conflict(r, "the source took back a VM that was committed here");
 		return;
 	}
+	if (r->unwinding && ls_cause_rank(theirs->reason) <= LS_CAUSE_SILENCE)
+		return; // it knows no more than we do
 	role_fail(r, &err);
 	if (r->unwinding || r->ended || (r->word != LS_WORD_CONSENTED && r->persisting != LS_WORD_CONSENTED))
 		return;
 	r->peer_aborted = true;
-	r->cause = err;
-	role_emit_error(r, &r->cause);
+	role_keep_cause(r, &err);
 	role_return(r); // waits for the disk if CONSENTED is on its way there
 }
 
@@ -121,10 +120,10 @@ static void on_source_word(struct ls_role *r, const struct ls_role_msg *msg)
 // heard of the conflict too.
 static void on_word_after_fence(struct ls_role *r, enum ls_word word, bool answer)
 {
-	if (answer && r->fence_asked && word != LS_WORD_UNDECIDED)
-		role_fence_settled(r);
 	if (word == LS_WORD_COMMITTED || word == LS_WORD_STARTED)
 		role_conflict(r, "the fence was false, the destination had committed");
+	if (answer && r->fence_asked && word != LS_WORD_UNDECIDED)
+		role_fence_settled(r);
 }
 
 static void on_word(struct ls_role *r, const struct ls_role_msg *msg)
@@ -321,6 +320,8 @@ void role_on_peer_lost(struct ls_role *r, const struct ls_error *error)
 void role_reach(struct ls_role *r)
 {
 	r->retry_at = LS_NO_DEADLINE;
+	if (r->mute)
+		return;
 	if (fence_open(r)) {
 		if (r->peer_up) {
 			ask_fenced(r);

@@ -72,7 +72,7 @@ int ls_role_may_resolve(const struct ls_role *r, enum ls_resolve action, bool cl
 	case LS_RESOLVE_RESET_DESTINATION:
 		return may_reset(r, action == LS_RESOLVE_RESET_SOURCE, err);
 	case LS_RESOLVE_CLOSE:
-		if (r->ended != LS_END_OPERATOR || r->done)
+		if (r->ended != LS_END_OPERATOR || (r->done && !r->conflict) || r->close)
 			REFUSE(CONFLICT, "%s", r->ended ? "it is closed already" : "it is not over: nothing waits for an operator");
 		return 0;
 	default:
@@ -122,6 +122,7 @@ static void close_it(struct ls_role *r)
 	r->cause = r->late.reason ? r->late : r->cause;
 	r->how = LS_END_OPERATOR;
 	r->close = true;
+	r->done = r->done && !r->conflict; // with the record the conflict is closed
 	r->adopting = false;
 	r->vmm_answered = false;
 	r->retry_at = LS_NO_DEADLINE;
@@ -147,17 +148,31 @@ void role_on_resolve(struct ls_role *r, enum ls_resolve action, bool claimed)
 	}
 }
 
-// Both sides may run it. Nothing more is started, resumed or let go here.
-void role_conflict(struct ls_role *r, const char *what)
+static void call_conflict(struct ls_role *r, const char *what)
 {
-	if (r->conflict || r->mute || role_off(r, 8))
-		return;
 	r->conflict = true;
 	ls_fail(&r->late, LS_E_CONFLICT, 0, "%s: VM %s may run on both %s and %s", what, r->p.vm, r->p.host, r->p.peer_host);
 	role_emit_error(r, &r->late);
 	r->ended = LS_END_NONE;
 	r->hold = HOLD_NONE;
 	role_end(r, LS_END_OPERATOR, &r->late);
+}
+
+// Both sides may run it. Nothing more is started, resumed or let go here.
+void role_conflict(struct ls_role *r, const char *what)
+{
+	if (r->conflict || r->mute || role_off(r, 8))
+		return;
+	r->conflict_due = r->persisting ? what : NULL;
+	if (r->persisting)
+		return; // what counts is what the disk holds then
+	role_act(r, LS_ACT_CONFLICT);
+	call_conflict(r, what);
+}
+
+void role_on_old_conflict(struct ls_role *r)
+{
+	call_conflict(r, "in an earlier life of this agent the other side was heard to have it too");
 }
 
 void role_fence_settled(struct ls_role *r)

@@ -78,6 +78,12 @@ void role_on_restart(struct ls_role *r, enum ls_word word, const struct ls_role_
 		r->dev[i].here = false;
 		r->dev[i].closed = true;
 	}
+	if (found->conflict) {
+		role_on_old_conflict(r);
+		if (r->fenced)
+			r->retry_at = r->now; // the other side may not have heard of it
+		return;
+	}
 	if (word == LS_WORD_RETURNED || word == LS_WORD_STARTED || found->done) {
 		role_end(r, word == LS_WORD_RETURNED ? LS_END_RETURNED :
 			    word == LS_WORD_ABORTED  ? LS_END_ABORTED :

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way back, deadlines, and whatever takes time too long.
+// The way back: who may choose it, and why it was chosen.
 #include "agent/role_int.h"
 
-#include <errno.h>
-
-const struct ls_track role_track_dead = { .n = 1, .step = { { .kind = LS_STEP_RESET, .devices = UINT32_MAX } } };
+#include "common/cause.h"
 
 bool role_may_unwind(const struct ls_role *r)
 {
@@ -12,9 +10,9 @@ bool role_may_unwind(const struct ls_role *r)
 	       (r->word == LS_WORD_ACTIVE || r->word == LS_WORD_UNDECIDED);
 }
 
-static void keep_cause(struct ls_role *r, const struct ls_error *cause)
+void role_keep_cause(struct ls_role *r, const struct ls_error *cause)
 {
-	if (r->cause.reason || !cause)
+	if (!cause || !ls_cause_beats(cause->reason, r->cause.reason))
 		return;
 	r->cause = *cause;
 	for (unsigned i = 0; i < r->p.schedule.n_devices; i++)
@@ -49,8 +47,8 @@ void role_fail(struct ls_role *r, const struct ls_error *cause)
 {
 	bool may = role_may_unwind(r);
 
-	if (may || r->unwinding)
-		keep_cause(r, cause);
+	if (may || (r->unwinding && !r->ended))
+		role_keep_cause(r, cause);
 	if (may)
 		turn_back(r, r->p.side == LS_SIDE_SOURCE ? LS_WORD_RETURNING : LS_WORD_ABORTED);
 }
@@ -61,135 +59,4 @@ void role_return(struct ls_role *r)
 		return;
 	r->retry_at = LS_NO_DEADLINE;
 	turn_back(r, LS_WORD_RETURNING);
-}
-
-void role_on_vmm_lost(struct ls_role *r)
-{
-	struct ls_error lost;
-
-	if (r->vmm_lost)
-		return;
-	r->vmm_lost = true;
-	r->vmm_busy = false;
-	r->vmm_answered = true;
-	if (r->phase == PHASE_CLOSING || r->phase == PHASE_OVER || r->resumed)
-		return;
-	ls_fail(&lost, LS_E_VMM_FAILED, 0, "the VMM of %s went away", r->p.vm);
-	if (role_may_unwind(r)) {
-		role_fail(r, &lost);
-	} else if (r->p.side == LS_SIDE_SOURCE && r->phase == PHASE_UNWIND) {
-		keep_cause(r, &lost);
-		r->phase = PHASE_DRAIN; // what is under way ends, then all is reset
-		r->begun = false;
-		for (unsigned i = 0; i < r->p.schedule.n_devices; i++)
-			r->dev[i].wanted = false;
-	}
-}
-
-// A kernel call that does not return cannot be killed: whoever waits for it says so and stops there.
-static uint64_t stuck_at(const struct ls_role *r, const struct role_device *d)
-{
-	bool arc = d->job == LS_JOB_ARC || d->job == LS_JOB_RESET || d->job == LS_JOB_ADOPT;
-
-	if (!d->busy || r->ended || !r->p.stuck_ns || (d->job == LS_JOB_ADOPT && d->told_stuck))
-		return LS_NO_DEADLINE;
-	if (arc)
-		return d->since_ns + r->p.stuck_ns;
-	if (r->phase == PHASE_DRAIN || d->job == LS_JOB_CLOSE)
-		return (d->since_ns > r->drain_ns ? d->since_ns : r->drain_ns) + r->p.stuck_ns;
-	return LS_NO_DEADLINE;
-}
-
-static uint64_t blackout_by(const struct ls_role *r)
-{
-	if (r->p.side != LS_SIDE_SOURCE || !r->p.deadline_ns || !r->blackout.pause_ns || !role_may_unwind(r))
-		return LS_NO_DEADLINE;
-	return r->blackout.pause_ns + r->p.deadline_ns;
-}
-
-static void on_stuck(struct ls_role *r, unsigned i)
-{
-	struct role_device *d = &r->dev[i];
-	struct ls_error stuck;
-
-	ls_fail(&stuck, LS_E_ARC_STUCK, ETIMEDOUT,
-		"the kernel has not returned for %llu ms: nothing on this host touches the other devices now",
-		(unsigned long long)((r->now - d->since_ns) / 1000000));
-	ls_error_at(&stuck, ls_role_device_name(r, i), NULL);
-	if (!d->error.reason) {
-		d->error = stuck;
-		role_emit_error(r, &d->error);
-	}
-	if (role_may_unwind(r)) {
-		role_fail(r, &d->error);
-		if (!r->mute && r->persisting)
-			return; // once the word is durable, the drain meets it again
-	}
-	if (r->persisting)
-		return;
-	d->told_stuck = true;
-	if (d->job == LS_JOB_ADOPT) {
-		if (r->word == LS_WORD_CONSENTED)
-			return; // the destination's word comes first
-		r->hold = HOLD_ADOPT;
-		r->held_in = r->phase;
-	}
-	r->late = stuck;
-	role_end(r, LS_END_OPERATOR, &r->late);
-}
-
-void role_on_timer(struct ls_role *r)
-{
-	struct ls_error late;
-
-	if (r->now >= blackout_by(r)) {
-		ls_fail(&late, LS_E_DEADLINE, ETIMEDOUT, "the VM has been paused for %llu ms, its limit",
-			(unsigned long long)((r->now - r->blackout.pause_ns) / 1000000));
-		role_fail(r, &late);
-	}
-	if (r->now >= r->peer_by) {
-		r->peer_by = LS_NO_DEADLINE;
-		ls_fail(&late, LS_E_UNAVAILABLE, ETIMEDOUT, "the source %s",
-			r->asked ? "does not answer the request for consent" : "has not connected");
-		role_fail(r, &late);
-	}
-	for (unsigned i = 0; i < r->p.schedule.n_devices; i++)
-		if (r->now >= stuck_at(r, &r->dev[i]))
-			on_stuck(r, i);
-	if (r->now >= r->vmm_by)
-		role_on_vmm_late(r);
-	if (r->now >= r->retry_at)
-		role_reach(r);
-}
-
-// What is known not to fit is not waited for. Never after consent.
-void role_on_rest(struct ls_role *r, uint64_t rest_ns)
-{
-	uint64_t by = blackout_by(r);
-	struct ls_error late;
-
-	if (by == LS_NO_DEADLINE || r->now >= by || rest_ns <= by - r->now)
-		return;
-	ls_fail(&late, LS_E_DEADLINE, ETIMEDOUT,
-		"the VM has been paused for %llu ms, and the rest takes at least %llu ms: %llu ms are allowed",
-		(unsigned long long)((r->now - r->blackout.pause_ns) / 1000000), (unsigned long long)(rest_ns / 1000000),
-		(unsigned long long)(r->p.deadline_ns / 1000000));
-	role_fail(r, &late);
-}
-
-static uint64_t sooner(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
-uint64_t ls_role_deadline(const struct ls_role *r)
-{
-	uint64_t at = sooner(blackout_by(r), r->mute ? LS_NO_DEADLINE : sooner(r->peer_by, r->retry_at));
-
-	at = sooner(at, r->mute ? LS_NO_DEADLINE : r->vmm_by);
-
-	// While a word is being written nothing can follow from a stuck arc.
-	for (unsigned i = 0; i < r->p.schedule.n_devices && !r->persisting; i++)
-		at = sooner(at, stuck_at(r, &r->dev[i]));
-	return at;
 }

@@ -100,6 +100,7 @@ static void begin_step(struct ls_role *r)
 	r->vmm_answered = false;
 	struct ls_role_action *a = role_act(r, LS_ACT_EMIT_STEP);
 	a->index = r->index;
+	a->unwind = r->unwinding || r->track == &role_track_dead;
 	a->step = step;
 	a->begin_ns = r->now;
 	switch (step->kind) {
@@ -245,6 +246,7 @@ static void end_step(struct ls_role *r, const struct ls_step *step)
 	struct ls_role_action *a = role_act(r, LS_ACT_EMIT_STEP);
 
 	a->index = r->index;
+	a->unwind = r->unwinding || r->track == &role_track_dead;
 	a->step = step;
 	a->begin_ns = r->step_ns;
 	a->end_ns = r->now;
@@ -256,12 +258,10 @@ static void end_step(struct ls_role *r, const struct ls_step *step)
 
 static void begin_unwind_track(struct ls_role *r)
 {
-	bool dead = r->p.side == LS_SIDE_SOURCE && r->vmm_lost;
-
 	r->phase = PHASE_UNWIND;
 	r->index = 0;
 	r->begun = false;
-	if (dead) {
+	if (role_vmm_dead(r)) {
 		r->track = &role_track_dead;
 		r->how = LS_END_OPERATOR;
 	} else if (r->p.side == LS_SIDE_SOURCE) {
@@ -293,7 +293,8 @@ static void close_all(struct ls_role *r)
 		role_vmm(r, last);
 		return;
 	}
-	role_end(r, r->how ? r->how : LS_END_DONE, &r->cause);
+	// An operator hears why they are needed, whatever went wrong first.
+	role_end(r, r->how ? r->how : LS_END_DONE, r->track == &role_track_dead ? &r->gone : &r->cause);
 }
 
 // Of an earlier life, or after an operator's reset: what has to be there first.
@@ -310,7 +311,8 @@ static bool may_go_on(struct ls_role *r)
 			return false;
 		r->resetting = false;
 	}
-	if (r->restarted && r->word == LS_WORD_COMMITTED && !r->begun && (r->persisting || r->ask_first || !role_may_walk(r)))
+	if (r->restarted && r->word == LS_WORD_COMMITTED && r->track != &role_track_dead && !r->begun &&
+	    (r->persisting || r->ask_first || !role_may_walk(r)))
 		return false;
 	return true;
 }
@@ -333,11 +335,9 @@ void role_advance(struct ls_role *r)
 			return;
 		} else {
 			const struct ls_step *step = &r->track->step[r->index];
-			if (r->word == LS_WORD_COMMITTED && r->vmm_lost && !r->resumed) {
-				ls_fail(&r->late, LS_E_VMM_FAILED, 0, "the VMM of %s went away after the commit", r->p.vm);
-				role_emit_error(r, &r->late);
-				role_end(r, LS_END_OPERATOR, &r->late);
-				return;
+			if (r->word == LS_WORD_COMMITTED && role_vmm_dead(r) && r->track != &role_track_dead) {
+				role_bury(r); // it died while the word was being written
+				continue;
 			}
 			if (!r->begun)
 				begin_step(r);

@@ -28,7 +28,7 @@ static void on_hello(struct ls_rpc_call *call, const void *bytes, size_t len, vo
 	response.host = (char *)a->config->host;
 	response.version = (char *)LOCKSTEP_VERSION;
 	response.ledger_id = (char *)ls_ledger_id(a->ledger);
-	term.number = a->term;
+	term.number = a->term_durable;
 	term.coordinator = a->coordinator;
 	response.highest_term = &term;
 	if (uname(&kernel) == 0)
@@ -96,23 +96,23 @@ static void after_survey(void *user, bool cancelled)
 	free(p);
 }
 
-static void on_prepare(struct ls_rpc_call *call, const void *bytes, size_t len, void *user)
+static bool prepare_after_survey(struct ls_agent *a, struct ls_rpc_call *call, ProtobufCMessage *q)
 {
-	ProtobufCMessage *q = ls_rpc_request_unpack(call, &lockstep__v1__prepare_request__descriptor, bytes, len);
-	struct ls_agent *a = user;
-	struct prepare *p;
+	struct prepare *p = calloc(1, sizeof(*p));
 
-	if (!q)
-		return;
-	p = calloc(1, sizeof(*p));
 	if (!p) {
-		ls_pb_free(q);
 		ls_rpc_finish(call, LS_RPC_RESOURCE_EXHAUSTED, "no memory");
-		return;
+		return false;
 	}
 	*p = (struct prepare){ .agent = a, .call = call, .request = q };
 	if (!a->survey || ls_survey(a, after_survey, p) < 0)
 		prepare(p); // else the devices are being looked at right now
+	return true;
+}
+
+static void on_prepare(struct ls_rpc_call *call, const void *bytes, size_t len, void *user)
+{
+	ls_service_order(user, call, &lockstep__v1__prepare_request__descriptor, bytes, len, prepare_after_survey);
 }
 
 static struct ls_migration *find(struct ls_agent *a, struct ls_rpc_call *call, const char *id)
@@ -127,29 +127,27 @@ static struct ls_migration *find(struct ls_agent *a, struct ls_rpc_call *call, c
 	return NULL;
 }
 
-static void on_grant(struct ls_rpc_call *call, const void *bytes, size_t len, void *user)
+static bool grant(struct ls_agent *a, struct ls_rpc_call *call, ProtobufCMessage *base)
 {
-	ProtobufCMessage *base = ls_rpc_request_unpack(call, &lockstep__v1__grant_request__descriptor, bytes, len);
-	Lockstep__V1__GrantRequest *q = (Lockstep__V1__GrantRequest *)base;
+	const Lockstep__V1__GrantRequest *q = (Lockstep__V1__GrantRequest *)base;
 	Lockstep__V1__GrantResponse response = LOCKSTEP__V1__GRANT_RESPONSE__INIT;
-	struct ls_agent *a = user;
-	struct ls_migration *m;
-	struct ls_error err;
+	struct ls_migration *m = find(a, call, q->migration);
 	uint32_t gates = 0;
 
-	if (!base)
-		return;
-	if (ls_agent_check_term(a, q->term ? q->term->number : 0, q->term ? q->term->coordinator : "", &err) < 0) {
-		ls_service_fail(a, call, &err);
-	} else if ((m = find(a, call, q->migration))) {
-		for (size_t i = 0; i < q->n_gate; i++)
-			if ((unsigned)q->gate[i] < (unsigned)LS_GATE_COUNT)
-				gates |= 1u << q->gate[i];
-		ls_fault(agent_grant);
-		ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_GRANT, .gates = gates });
-		ls_rpc_reply_message(call, &response.base);
-	}
-	ls_pb_free(base);
+	if (!m)
+		return false;
+	for (size_t i = 0; i < q->n_gate; i++)
+		if ((unsigned)q->gate[i] < (unsigned)LS_GATE_COUNT)
+			gates |= 1u << q->gate[i];
+	ls_fault(agent_grant);
+	ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_GRANT, .gates = gates });
+	ls_rpc_reply_message(call, &response.base);
+	return false;
+}
+
+static void on_grant(struct ls_rpc_call *call, const void *bytes, size_t len, void *user)
+{
+	ls_service_order(user, call, &lockstep__v1__grant_request__descriptor, bytes, len, grant);
 }
 
 static void on_watch(struct ls_rpc_call *call, const void *bytes, size_t len, void *user)

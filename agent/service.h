@@ -3,6 +3,8 @@
 #ifndef LS_AGENT_SERVICE_H
 #define LS_AGENT_SERVICE_H
 
+#include <protobuf-c/protobuf-c.h>
+
 #include "agent/agent.h"
 
 int ls_service_open(struct ls_agent *a, struct ls_error *err); // a->server listens
@@ -24,5 +26,10 @@ void ls_service_answer_word(struct ls_agent *a, struct ls_rpc_call *call, struct
 // service_resolve.c, service_list.c
 void ls_service_resolve(struct ls_rpc_call *call, const void *bytes, size_t len, void *user);
 void ls_service_list(struct ls_rpc_call *call, const void *bytes, size_t len, void *user);
+
+// service_order.c: decodes a request with a term, and lets `then` answer the call once the term is durable here.
+typedef bool ls_order_fn(struct ls_agent *a, struct ls_rpc_call *call, ProtobufCMessage *request); // true: taken over
+void ls_service_order(struct ls_agent *a, struct ls_rpc_call *call, const ProtobufCMessageDescriptor *type,
+		      const void *bytes, size_t len, ls_order_fn *then);
 
 #endif

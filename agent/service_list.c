@@ -66,6 +66,12 @@ static void fill_ended(struct line *l, struct ls_agent *a, const struct ls_ledge
 	l->ended.error = &l->error;
 }
 
+// A conflict that no operator has closed is not over either.
+static bool is_open(const struct ls_ledger_record *record)
+{
+	return (!record->done && ls_word_open(record->word)) || record->conflict;
+}
+
 static void fill_claims(struct line *l, struct ls_agent *a, const char *migration)
 {
 	size_t n = 0;
@@ -105,7 +111,7 @@ static void fill(struct line *l, struct ls_agent *a, struct ls_known *k)
 	l->entry.vm = k->record.vm;
 	l->entry.side = (Lockstep__V1__Side)k->record.side;
 	l->entry.word = (char *)ls_word_name(k->record.word);
-	l->entry.open = !k->record.done && ls_word_open(k->record.word);
+	l->entry.open = is_open(&k->record);
 	l->entry.term = &l->term;
 	l->entry.ledger_id = (char *)ls_ledger_id(a->ledger);
 	fill_prepare(l, &k->record);
@@ -117,24 +123,17 @@ static void fill(struct line *l, struct ls_agent *a, struct ls_known *k)
 	fill_claims(l, a, k->record.migration);
 }
 
-void ls_service_list(struct ls_rpc_call *call, const void *bytes, size_t len, void *user)
+static void answer(struct ls_agent *a, struct ls_rpc_call *call, bool open_only)
 {
-	ProtobufCMessage *base =
-		ls_rpc_request_unpack(call, &lockstep__v1__list_agent_migrations_request__descriptor, bytes, len);
 	Lockstep__V1__ListAgentMigrationsResponse response = LOCKSTEP__V1__LIST_AGENT_MIGRATIONS_RESPONSE__INIT;
-	struct ls_agent *a = user;
 	size_t n = 0, all = 0;
 
-	if (!base)
-		return;
-	bool open_only = ((Lockstep__V1__ListAgentMigrationsRequest *)base)->open_only;
-	ls_pb_free(base);
 	for (const struct ls_known *k = a->known; k; k = k->next)
 		all++;
 	struct line *line = calloc(all + 1, sizeof(*line));
 	Entry **list = calloc(all + 1, sizeof(*list));
 	for (struct ls_known *k = a->known; k && line && list; k = k->next) {
-		if (open_only && (k->record.done || !ls_word_open(k->record.word)))
+		if (open_only && !is_open(&k->record))
 			continue;
 		fill(&line[n], a, k);
 		list[n] = &line[n].entry;
@@ -152,4 +151,57 @@ void ls_service_list(struct ls_rpc_call *call, const void *bytes, size_t len, vo
 	}
 	free(line);
 	free(list);
+}
+
+// Whoever lists with a newer term is followed before it is told (rule 7).
+struct newer {
+	struct ls_agent *agent;
+	struct ls_rpc_call *call;
+	bool open_only;
+};
+
+static void on_followed(void *user, const struct ls_error *err)
+{
+	struct newer *n = user;
+
+	if (err)
+		ls_service_fail(n->agent, n->call, err);
+	else
+		answer(n->agent, n->call, n->open_only);
+	free(n);
+}
+
+static void follow(struct ls_agent *a, struct ls_rpc_call *call, const Lockstep__V1__ListAgentMigrationsRequest *q)
+{
+	struct newer *n = calloc(1, sizeof(*n));
+	struct ls_error err;
+
+	if (!n) {
+		ls_rpc_finish(call, LS_RPC_RESOURCE_EXHAUSTED, "no memory");
+		return;
+	}
+	*n = (struct newer){ .agent = a, .call = call, .open_only = q->open_only };
+	if (ls_agent_obey(a, q->term->number, q->term->coordinator, on_followed, n, &err) == 0)
+		return;
+	ls_service_fail(a, call, &err);
+	free(n);
+}
+
+void ls_service_list(struct ls_rpc_call *call, const void *bytes, size_t len, void *user)
+{
+	ProtobufCMessage *base =
+		ls_rpc_request_unpack(call, &lockstep__v1__list_agent_migrations_request__descriptor, bytes, len);
+	const Lockstep__V1__ListAgentMigrationsRequest *q = (const Lockstep__V1__ListAgentMigrationsRequest *)base;
+	struct ls_agent *a = user;
+	struct ls_error err;
+
+	if (!base)
+		return;
+	if (ls_agent_may_speak(a, &err) < 0)
+		ls_service_fail(a, call, &err);
+	else if (q->term && q->term->number > a->term_durable)
+		follow(a, call, q);
+	else
+		answer(a, call, q->open_only);
+	ls_pb_free(base);
 }

@@ -81,11 +81,9 @@ static int decide(struct ls_agent *a, struct ls_rpc_call *call, const Request *q
 		       q->action == LOCKSTEP__V1__RESOLVE_ACTION__RESOLVE_RETURN_LOST;
 	bool claimed = returns && q->claim;
 	struct decision *d;
-	int r = ls_agent_check_term(a, q->term ? q->term->number : 0, q->term ? q->term->coordinator : "", err);
-	struct ls_migration *m = r < 0 ? NULL : ls_migration_recall(a, q->migration);
+	struct ls_migration *m = ls_migration_recall(a, q->migration);
+	int r;
 
-	if (r < 0)
-		return r;
 	if (!m || !m->role)
 		return ls_fail(err, LS_E_NOT_FOUND, ENOENT, "no migration %.63s here", q->migration);
 	r = ls_role_may_resolve(m->role, (enum ls_resolve)q->action, claimed, err);
@@ -107,15 +105,16 @@ static int decide(struct ls_agent *a, struct ls_rpc_call *call, const Request *q
 	return r;
 }
 
-void ls_service_resolve(struct ls_rpc_call *call, const void *bytes, size_t len, void *user)
+static bool resolve(struct ls_agent *a, struct ls_rpc_call *call, ProtobufCMessage *base)
 {
-	ProtobufCMessage *base = ls_rpc_request_unpack(call, &lockstep__v1__agent_resolve_request__descriptor, bytes, len);
-	struct ls_agent *a = user;
 	struct ls_error err;
 
-	if (!base)
-		return;
-	if (decide(a, call, (Request *)base, &err) < 0)
+	if (decide(a, call, (const Request *)base, &err) < 0)
 		ls_service_fail(a, call, &err);
-	ls_pb_free(base);
+	return false;
+}
+
+void ls_service_resolve(struct ls_rpc_call *call, const void *bytes, size_t len, void *user)
+{
+	ls_service_order(user, call, &lockstep__v1__agent_resolve_request__descriptor, bytes, len, resolve);
 }

@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/config.h"
 #include "common/fault.h"
+#include "common/log.h"
 #include "proto/rpc/rpc_pb.h"
 #include "proto/wire/pb.h"
 
@@ -33,14 +34,6 @@ static void reply(struct ls_agent *a, struct ls_rpc_call *call, const char *migr
 	ls_rpc_reply_message(call, &response.base);
 }
 
-// Rule 10: with a failed sync nobody here knows what the disk holds.
-static int may_speak(struct ls_migration *m, struct ls_error *err)
-{
-	if (!m || !m->role || !ls_role_mute(m->role))
-		return 0;
-	return ls_fail(err, LS_E_LEDGER, 0, "the ledger has failed: restart the agent to read what the disk holds");
-}
-
 static void on_word(void *user, struct ls_migration *m, const struct ls_error *failure)
 {
 	struct asked *q = user;
@@ -49,7 +42,7 @@ static void on_word(void *user, struct ls_migration *m, const struct ls_error *f
 
 	if (failure)
 		ls_service_fail(q->agent, q->call, failure);
-	else if (may_speak(m, &err) < 0)
+	else if (ls_agent_may_speak(q->agent, &err) < 0)
 		ls_service_fail(q->agent, q->call, &err);
 	else if (q->unwind && word != LS_WORD_RETURNING && word != LS_WORD_RETURNED && word != LS_WORD_ABORTED) {
 		ls_fail(&err, LS_E_CONFLICT, 0, "too late: %s has been said", ls_word_name(word));
@@ -83,28 +76,27 @@ void ls_service_answer_word(struct ls_agent *a, struct ls_rpc_call *call, struct
 	wait(a, call, m, false);
 }
 
-void ls_service_unwind(struct ls_rpc_call *call, const void *bytes, size_t len, void *user)
+static bool unwind(struct ls_agent *a, struct ls_rpc_call *call, ProtobufCMessage *base)
 {
-	ProtobufCMessage *base = ls_rpc_request_unpack(call, &lockstep__v1__unwind_request__descriptor, bytes, len);
-	Lockstep__V1__UnwindRequest *q = (Lockstep__V1__UnwindRequest *)base;
-	struct ls_agent *a = user;
+	const Lockstep__V1__UnwindRequest *q = (Lockstep__V1__UnwindRequest *)base;
+	struct ls_migration *m = ls_migration_find(a, q->migration);
 	struct ls_error err;
 
-	if (!base)
-		return;
-	struct ls_migration *m = ls_migration_find(a, q->migration);
-	if (ls_agent_check_term(a, q->term ? q->term->number : 0, q->term ? q->term->coordinator : "", &err) < 0) {
-		ls_service_fail(a, call, &err);
-	} else if (!m || !m->role) {
+	if (!m || !m->role) {
 		ls_fail(&err, LS_E_NOT_FOUND, ENOENT, "no migration %.63s in this life of the agent", q->migration);
 		ls_service_fail(a, call, &err);
-	} else {
-		ls_fail(&err, LS_E_CANCELLED, 0, "%.200s", q->cause[0] ? q->cause : "the coordinator asked for the unwind");
-		ls_fault(agent_unwind);
-		ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_UNWIND, .error = &err });
-		wait(a, call, m, true);
+		return false;
 	}
-	ls_pb_free(base);
+	ls_fail(&err, LS_E_CANCELLED, 0, "%.200s", q->cause[0] ? q->cause : "the coordinator asked for the unwind");
+	ls_fault(agent_unwind);
+	ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_UNWIND, .error = &err });
+	wait(a, call, m, true);
+	return false;
+}
+
+void ls_service_unwind(struct ls_rpc_call *call, const void *bytes, size_t len, void *user)
+{
+	ls_service_order(user, call, &lockstep__v1__unwind_request__descriptor, bytes, len, unwind);
 }
 
 void ls_service_get_word(struct ls_rpc_call *call, const void *bytes, size_t len, void *user)
@@ -117,7 +109,7 @@ void ls_service_get_word(struct ls_rpc_call *call, const void *bytes, size_t len
 	if (!base)
 		return;
 	const struct ls_known *k = ls_agent_known(a, q->migration);
-	if (may_speak(ls_migration_find(a, q->migration), &err) < 0)
+	if (ls_agent_may_speak(a, &err) < 0)
 		ls_service_fail(a, call, &err);
 	else
 		reply(a, call, q->migration, k ? k->record.word : LS_WORD_NONE, k ? k->record.side : LS_SIDE_NONE);
@@ -127,10 +119,16 @@ void ls_service_get_word(struct ls_rpc_call *call, const void *bytes, size_t len
 static void on_tombstone(void *user, int status, const struct ls_error *err)
 {
 	struct asked *q = user;
-	struct ls_ledger_record record = { .side = LS_SIDE_DEST, .word = LS_WORD_ABORTED, .done = true, .created_ms = ls_unix_ms() };
+	struct ls_ledger_record record = { .side = LS_SIDE_DEST, .word = LS_WORD_ABORTED, .done = true,
+					   .created_ms = ls_unix_ms(), .term = q->agent->term };
+	struct ls_error silent;
 
 	if (status < 0) {
+		ls_log_error("ledger.failed", err, "migration=%s word=ABORTED", q->migration);
 		ls_service_fail(q->agent, q->call, err);
+		ls_agent_fall_silent(q->agent, err);
+	} else if (ls_agent_may_speak(q->agent, &silent) < 0) {
+		ls_service_fail(q->agent, q->call, &silent);
 	} else {
 		memcpy(record.migration, q->migration, sizeof(record.migration));
 		if (!ls_agent_remember(q->agent, &record))
@@ -159,30 +157,38 @@ static void write_tombstone(struct ls_agent *a, struct ls_rpc_call *call, const 
 	ls_ledger_begin(a->ledger, &record, on_tombstone, asked);
 }
 
-void ls_service_settle(struct ls_rpc_call *call, const void *bytes, size_t len, void *user)
+static bool settle(struct ls_agent *a, struct ls_rpc_call *call, ProtobufCMessage *base)
 {
-	ProtobufCMessage *base = ls_rpc_request_unpack(call, &lockstep__v1__settle_request__descriptor, bytes, len);
-	Lockstep__V1__SettleRequest *q = (Lockstep__V1__SettleRequest *)base;
-	struct ls_agent *a = user;
+	const Lockstep__V1__SettleRequest *q = (Lockstep__V1__SettleRequest *)base;
 	struct ls_error err;
-
-	if (!base)
-		return;
 	struct ls_migration *m = ls_migration_find(a, q->migration);
 	const struct ls_known *k = ls_agent_known(a, q->migration);
-	if (ls_agent_check_term(a, q->term ? q->term->number : 0, q->term ? q->term->coordinator : "", &err) < 0) {
-		ls_service_fail(a, call, &err);
-	} else if (!ls_name_valid(q->migration) || !ls_name_valid(q->vm)) {
+
+	if (!ls_name_valid(q->migration) || !ls_name_valid(q->vm)) {
 		ls_fail(&err, LS_E_INVALID, 0, "migration and vm want 1 to 63 of A-Z a-z 0-9 . _ -");
 		ls_service_fail(a, call, &err);
-	} else if (m && m->role) {
-		ls_fail(&err, LS_E_CANCELLED, 0, "settled by the coordinator");
-		ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_SETTLE, .error = &err });
-		wait(a, call, m, false);
-	} else if (k) {
-		reply(a, call, q->migration, k->record.word, k->record.side);
 	} else {
-		write_tombstone(a, call, q);
+		switch (ls_settle(m && m->role, k)) {
+		case LS_SETTLE_ROLE:
+			ls_fail(&err, LS_E_CANCELLED, 0, "settled by the coordinator");
+			ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_SETTLE, .error = &err });
+			wait(a, call, m, false);
+			break;
+		case LS_SETTLE_ANSWER:
+			reply(a, call, q->migration, k->record.word, k->record.side);
+			break;
+		case LS_SETTLE_WRITE:
+			write_tombstone(a, call, q);
+			break;
+		case LS_SETTLE_SPEAK:
+			reply(a, call, q->migration, LS_WORD_ABORTED, LS_SIDE_DEST);
+			break;
+		}
 	}
-	ls_pb_free(base);
+	return false;
+}
+
+void ls_service_settle(struct ls_rpc_call *call, const void *bytes, size_t len, void *user)
+{
+	ls_service_order(user, call, &lockstep__v1__settle_request__descriptor, bytes, len, settle);
 }

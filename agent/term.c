@@ -17,3 +17,15 @@ int ls_term_check(uint64_t highest, const char *holder, uint64_t number, const c
 			       (unsigned long long)number, coordinator, (unsigned long long)highest, holder);
 	return 0;
 }
+
+bool ls_record_holds_vm(enum ls_word word, bool done)
+{
+	return !done && ls_word_open(word) && !ls_control("rule-7-busy");
+}
+
+bool ls_role_holds_vm(const struct ls_role *role)
+{
+	enum ls_end ended = ls_role_ended(role);
+
+	return (ended == LS_END_NONE || ended == LS_END_OPERATOR) && !ls_control("rule-7-busy");
+}

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "common/control.h"
+
 static const struct {
 	const char *name;
 	enum ls_side side;
@@ -55,4 +57,13 @@ bool ls_word_open(enum ls_word word)
 bool ls_word_forgettable(enum ls_word word)
 {
 	return word == LS_WORD_ABORTED || word == LS_WORD_RETURNED || word == LS_WORD_RELEASED;
+}
+
+enum ls_settle ls_settle(bool role, bool known)
+{
+	if (role)
+		return LS_SETTLE_ROLE;
+	if (known)
+		return LS_SETTLE_ANSWER;
+	return ls_control("rule-5") ? LS_SETTLE_SPEAK : LS_SETTLE_WRITE;
 }

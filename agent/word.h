@@ -32,4 +32,14 @@ bool ls_word_open(enum ls_word word); // the migration is not over on this side
 // Once no Prepare of that migration can come any more: nobody can be misled by an agent that has forgotten the word.
 bool ls_word_forgettable(enum ls_word word);
 
+// Rule 5: what Settle comes to.
+enum ls_settle {
+	LS_SETTLE_ROLE,   // the role is asked, and answers once its word is durable
+	LS_SETTLE_ANSWER, // with the word that is known
+	LS_SETTLE_WRITE,  // never heard of: ABORTED is written, then said, so that a late Prepare is refused
+	LS_SETTLE_SPEAK   // said without being written: test builds only
+};
+// `role`: the migration has one in this life; `known`: the ledger has the migration.
+enum ls_settle ls_settle(bool role, bool known);
+
 #endif

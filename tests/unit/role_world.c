@@ -32,7 +32,7 @@ struct side {
 	bool silent;       // a failed sync: nothing may be said or started
 	bool vmm_alive, runs, paused;
 	bool vmm_away;     // alive, not connected
-	bool done, fenced;
+	bool done, fenced, conflict;
 	bool must_ask;     // restarted after the fence: asked first, it never starts
 	uint32_t open;     // devices whose fd the agent has
 	int state[LS_MAX_DEVICES];
@@ -165,7 +165,14 @@ static void act(struct world *w, int k, const struct ls_role_action *a)
 			violate(w, "ended twice");
 		me->ended = a->how;
 		break;
+	case LS_ACT_CONFLICT:
+		if (me->conflict)
+			violate(w, "a conflict is written twice");
+		me->conflict = true;
+		break;
 	case LS_ACT_DONE:
+		if (me->conflict)
+			violate(w, "a conflict is closed without an operator");
 		if (me->done)
 			violate(w, "done twice");
 		me->done = true;
@@ -303,6 +310,14 @@ static void complete_vmm(struct world *w, struct pending p, bool fail)
 	feed(w, p.side, (struct ls_role_event){ .kind = LS_EV_VMM_DONE, .op = p.op, .error = fail ? &err : NULL });
 }
 
+static void check_settled(struct world *w)
+{
+	const struct ls_role *r = w->side[D].role;
+
+	if (ls_role_word(r) == LS_WORD_UNDECIDED && !ls_role_persisting(r) && !ls_role_mute(r))
+		violate(w, "asked to settle, it leaves it undecided");
+}
+
 static bool lied(struct world *w, enum ls_word word)
 {
 	return (w->plan->lie == LIE_RETURNING && word == LS_WORD_RETURNING) ||
@@ -355,6 +370,8 @@ static void complete(struct world *w, struct pending p, bool fail, bool applied,
 		if (w->plan->lie == LIE_ABORT && p.msg.kind == LS_MSG_STARTED)
 			p.msg.kind = LS_MSG_ABORT;
 		feed(w, p.side, (struct ls_role_event){ .kind = LS_EV_PEER, .msg = &p.msg });
+		if (p.side == D && p.msg.kind == LS_MSG_WORD_QUERY && p.msg.settle)
+			check_settled(w);
 		break;
 	case WHAT_HELLO:
 		me->vmm_away = false;
@@ -427,7 +444,8 @@ static void crash(struct world *w, int k, bool kept, bool applied, bool rebooted
 	if (me->vmm_alive)
 		put(w, WHAT_HELLO, k);
 	feed(w, k, (struct ls_role_event){ .kind = LS_EV_RESTART, .word = me->disk,
-					   .restart = { .done = me->done, .fenced = me->fenced, .rebooted = rebooted, .vmm_lends = true,
+					   .restart = { .done = me->done, .fenced = me->fenced, .conflict = me->conflict,
+							.rebooted = rebooted, .vmm_lends = true,
 							.held = me->open } });
 }
 
@@ -461,6 +479,8 @@ static void strike(struct world *w, enum fault fault)
 		feed(w, fault == FAULT_CANCEL_SOURCE ? S : D,
 		     (struct ls_role_event){ .kind = fault == FAULT_SETTLE ? LS_EV_SETTLE : LS_EV_UNWIND,
 					     .error = &cancel });
+		if (fault == FAULT_SETTLE)
+			check_settled(w);
 		break;
 	case FAULT_VMM_SOURCE:
 	case FAULT_VMM_DEST:
@@ -521,6 +541,17 @@ static int choose(struct world *w)
 	return (int)ready[(w->random >> 16) % n];
 }
 
+// Nothing else will happen: a call that hung comes back after all.
+static bool let_go(struct world *w)
+{
+	for (unsigned i = 0; i < w->n_pending; i++)
+		if (w->pending[i].stuck) {
+			w->pending[i].stuck = false;
+			return true;
+		}
+	return false;
+}
+
 static bool step(struct world *w)
 {
 	const struct plan *plan = w->plan;
@@ -538,7 +569,7 @@ static bool step(struct world *w)
 			if (ls_role_deadline(w->side[k].role) < at)
 				at = ls_role_deadline(w->side[k].role);
 		if (at == LS_NO_DEADLINE || (w->side[D].ended == LS_END_OPERATOR && at > 3600000 * MS))
-			return false;
+			return let_go(w);
 		w->now = at > w->now ? at : w->now;
 		for (int k = 0; k < 2; k++)
 			if (ls_role_deadline(w->side[k].role) <= w->now)

@@ -123,6 +123,31 @@ static void a_cancel_before_consent_returns_the_vm(void **state)
 	}
 }
 
+// It is an operator's while it hangs, and goes on by itself when it comes back, whichever call it was.
+static void a_call_that_hung_and_came_back_is_no_end(void **state)
+{
+	unsigned back = 0, moved = 0;
+
+	for (unsigned m = 0; m < N_MIXES; m++)
+		for (unsigned seed = 0; seed < 4; seed++) {
+			struct outcome o = { .completions = 1000 };
+			for (unsigned at = 0; at <= o.completions; at++) {
+				struct plan p = mixes[m];
+				p.seed = seed;
+				p.fault = FAULT_STUCK;
+				p.at = at;
+				p.second_at = ~0u;
+				run_world(&p, &o);
+				if (o.violation[0] || o.source == LS_END_OPERATOR || o.dest == LS_END_OPERATOR ||
+				    o.source_runs == o.dest_runs)
+					complain(&p, &o);
+				back += o.source == LS_END_RETURNED;
+				moved += o.source == LS_END_DONE;
+			}
+		}
+	assert_true(back > 100 && moved > 100);
+}
+
 // As soon as it is known, while the VM stands still, and never after consent.
 static void what_cannot_fit_turns_back_at_once(void **state)
 {
@@ -179,7 +204,7 @@ static void a_missing_rule_is_noticed(void **state)
 		unsigned rule;
 		enum fault from; // where to begin to look
 	} rules[] = {
-		{ 1, FAULT_NONE }, { 2, FAULT_BENT }, { 3, FAULT_NONE }, { 4, FAULT_NONE }, { 5, FAULT_FENCE },
+		{ 1, FAULT_NONE }, { 2, FAULT_BENT }, { 3, FAULT_NONE }, { 4, FAULT_NONE }, { 5, FAULT_SETTLE },
 		{ 6, FAULT_FENCE }, { 8, FAULT_FENCE }, { 10, FAULT_FAIL },
 	};
 
@@ -216,6 +241,7 @@ int main(void)
 		cmocka_unit_test(any_one_fault_anywhere_leaves_at_most_one_side_running),
 		cmocka_unit_test(any_two_faults_leave_at_most_one_side_running),
 		cmocka_unit_test(a_cancel_before_consent_returns_the_vm),
+		cmocka_unit_test(a_call_that_hung_and_came_back_is_no_end),
 		cmocka_unit_test(what_cannot_fit_turns_back_at_once),
 		cmocka_unit_test(broken_rules_are_noticed),
 		cmocka_unit_test(a_missing_rule_is_noticed),
