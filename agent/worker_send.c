@@ -182,7 +182,7 @@ static int pause_between_rounds(struct ls_worker *w, struct ls_error *err)
 
 static int precopy(struct ls_worker *w, const struct ls_job *job, struct ls_error *err)
 {
-	unsigned renewals = 0;
+	unsigned renewals = 0, rounds = 0;
 	int r = 0;
 	for (uint32_t round = 0; r == 0; round++) {
 		uint64_t initial, dirty, sent = 0;
@@ -197,7 +197,7 @@ static int precopy(struct ls_worker *w, const struct ls_job *job, struct ls_erro
 			return 0;
 		// Without numbers one pass to the temporary end is all that makes sense.
 		r = precopy_round(w, told != TOLD_NOTHING ? initial + dirty : UINT64_MAX, &sent, err);
-		atomic_store(&w->progress.rounds, round + 1);
+		atomic_store(&w->progress.rounds, ++rounds);
 		if (r == 0 && told == TOLD_NOTHING)
 			return 0;
 		if (r == 0 && sent == 0)

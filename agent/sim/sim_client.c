@@ -189,7 +189,7 @@ int ls_sim_precopy_info(int data_fd, uint64_t *initial, uint64_t *dirty)
 {
 	struct ls_sim_call k = {.fd = data_fd, .op = LS_SIM_OP_PRECOPY_INFO, .pass_fd = -1};
 	int r = ls_sim_call(&k);
-	if (r == 0) {
+	if (r >= 0) {
 		*initial = k.value[0];
 		*dirty = k.value[1];
 	}
