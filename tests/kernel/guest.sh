@@ -10,7 +10,8 @@
 #   --share DIR            appears as /host
 #   --link SOCKET ADDRESS  a cable to the other guest that names the same SOCKET; ADDRESS as 10.77.0.1/24. The second to be
 #                          started may die and be started again; when the first dies, start both again
-#   --forward PORT         the guest's PORT becomes reachable at 127.0.0.1, see guest_port
+#   --forward [HERE:]PORT  the guest's PORT becomes reachable at 127.0.0.1, at port HERE or at one that guest_port tells
+#   --disk FILE            becomes /dev/vda; what the guest had synced is in it after a power cut
 #   --cpus N  --memory MIB (2, 768)   --append WORD (kernel command line)   --qemu ARGUMENT
 # guest_port NAME PORT                 the port of 127.0.0.1 that leads to PORT in the guest
 # guest_wait_line NAME REGEX SECONDS   prints the first console line that matches; fails when time or guest end first
@@ -41,7 +42,7 @@ guest_start() {
   local name=$1 version=$2 initrd=$3 kernel
   shift 3
   kernel=$("$here/fetch.sh" "$version" | sed -n 1p)
-  local cpus=2 memory=768 addresses='' words=() devices=() forwards='' nics=0 cable
+  local cpus=2 memory=768 addresses='' words=() devices=() forwards='' nics=0 cable here_port
   while [ $# -gt 0 ]; do
     case $1 in
       --run) words+=("lockstep.run=$2") ;;
@@ -49,7 +50,11 @@ guest_start() {
       --cpus) cpus=$2 ;;
       --memory) memory=$2 ;;
       --qemu) devices+=("$2") ;;
-      --forward) forwards+=",hostfwd=tcp:127.0.0.1:0-:$2" ;;
+      --forward)
+        case $2 in *:*) here_port=${2%:*} ;; *) here_port=0 ;; esac
+        forwards+=",hostfwd=tcp:127.0.0.1:$here_port-:${2#*:}"
+        ;;
+      --disk) devices+=(-drive "file=$2,format=raw,if=virtio") ;;
       --share) devices+=(-virtfs "local,path=$2,mount_tag=host,security_model=none,multidevs=remap") ;;
       --link)
         _guest_cable "$nics" "$2" "$name"

@@ -21,6 +21,10 @@ GUEST_LIMIT = 4 * LIMIT  # emulated CPUs are slow
 AGENT_PORT, STREAM_PORT, RAM_PORT = 7001, 7002, 7003
 
 
+class LostHost(AssertionError):
+    """The host ended while it was spoken to."""
+
+
 class Shell:
     """One command in a guest; its output."""
 
@@ -34,7 +38,8 @@ class Shell:
             while part := s.recv(65536):
                 text += part
         output, _, status = text.decode(errors="replace").rpartition("@status ")
-        assert status.strip(), f"the guest's shell died in {command!r}: {text!r}"
+        if not status.strip():
+            raise LostHost(f"the guest's shell died in {command!r}: {text!r}")
         output = output[:-1]
         if check:
             assert int(status) == 0, f"{command!r} answered {status.strip()}:\n{output}"
@@ -50,7 +55,7 @@ class GuestProcess(Process):
         self.times = []  # when each line came, time.monotonic_ns()
         self._changed = threading.Condition()
         self._seen, self._open = 0, 1
-        self.status = self.pid_there = None
+        self.status = self.pid_there = self.ended_ns = None
         words = [f"{key}={value}" for key, value in (env or {}).items()] + list(argv)
         self._socket = socket.create_connection(("127.0.0.1", shell.port), timeout=None)
         line = " ".join(shlex.quote(word) for word in words)
@@ -75,7 +80,7 @@ class GuestProcess(Process):
         except OSError:
             pass  # the guest lost power
         with self._changed:
-            self._open = 0
+            self._open, self.ended_ns = 0, time.monotonic_ns()
             self._changed.notify_all()
 
     @property
@@ -126,9 +131,10 @@ class GuestHost(Host):
     def __init__(self, stack, letter, types, address, shell, agent_port):
         super().__init__(stack, letter, types)
         self.address, self.shell = address, Shell(shell)
-        self.listen = f"127.0.0.1:{agent_port}"  # as the coordinator sees it
+        self.listen = self.reached_at = f"127.0.0.1:{agent_port}"  # as the coordinator sees it
         self.stream = self.stream_as_told = f"{address}:{STREAM_PORT}"
         self.way = None  # how its VMM opens devices: cdev, group, or as the kernel has it
+        self.ledger = "/run/ledger.db"  # below /disk it outlives a power cut
 
     def path(self, name):
         return f"/run/{name}"
@@ -183,7 +189,7 @@ class GuestHost(Host):
 
     def agent_config(self):
         text = (f"[agent]\nhost = {self.name}\nlisten = 0.0.0.0:{AGENT_PORT}\nstream = {self.stream}\nplaintext = any\n"
-                f"vmm = {self.path('vmm')}\nledger = {self.path('ledger.db')}\n")
+                f"vmm = {self.path('vmm')}\nledger = {self.ledger}\n")
         if self.arc_timeout_ms:
             text += f"arc_timeout_ms = {self.arc_timeout_ms}\n"
         for i, name in enumerate(self.devices):
@@ -215,6 +221,18 @@ class GuestHost(Host):
         self.vmm.expect("vmm.connected")
         return self
 
+    def power_cut(self):
+        """Whatever was not synced is lost, and all that ran there."""
+        self.stack.guests.tell(f"kill {self.letter}")
+        for process in self.stack.processes:
+            if getattr(process, "shell", None) is self.shell:
+                process.wait()
+
+    def power_on(self):
+        """The kernel and the devices, fresh; nothing else runs yet."""
+        self.stack.guests.tell(f"boot {self.letter}")
+        self.start_simhost()
+
     def ask(self, command, limit=GUEST_LIMIT):
         return self.shell.run(f"/bin/lockstep-testvmm --ask {self.path('control')} {command}", check=False, limit=limit)
 
@@ -242,7 +260,7 @@ class Guests:
         return Shell(self.ports[0]).run(f"[ -e {file} ] && echo yes", check=False).strip() == "yes"
 
     def tell(self, command):
-        """cut a | heal a | kill a"""
+        """cut a | heal a | kill b | boot b"""
         self.popen.stdin.write(command + "\n")
         self.popen.stdin.flush()
         assert self.popen.stdout.readline().startswith("done"), f"pair.sh did not {command}"
@@ -265,9 +283,9 @@ class GuestStack(Stack):
         self.processes.append(process)
         return process
 
-    def stop(self):
-        statuses = super().stop()
+    def stop(self, **more):
+        statuses = super().stop(**more)
         for host in (self.a, self.b):
             host.shell.run("for d in /sys/bus/mdev/devices/*; do [ -e $d ] && echo 1 >$d/remove; done; "
-                           "rm -f /run/ledger.db* /run/*.conf; true")
+                           "rm -f /run/ledger.db* /disk/ledger.db* /run/*.conf; true")
         return statuses

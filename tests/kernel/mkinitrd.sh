@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # mkinitrd.sh OUT VERSION [WHAT...]: an initramfs for an emulated host: busybox, our init, the stock modules it needs, and
 #   FILE.ko           a module, loaded at boot after those it depends on, in the order given
+#   +NAME             a stock module
 #   GUEST_PATH=FILE   a file (programs come with their shared libraries)
 #   DIR               a tree, laid over the root
 set -euo pipefail
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 
-[ $# -ge 2 ] || die "usage: mkinitrd.sh OUT VERSION [FILE.ko | GUEST_PATH=FILE | DIR]..."
+[ $# -ge 2 ] || die "usage: mkinitrd.sh OUT VERSION [FILE.ko | +NAME | GUEST_PATH=FILE | DIR]..."
 out=$1 version=$2
 shift 2
 stock_modules=(virtio_pci virtio_net 9pnet_virtio 9p vfio vfio_iommu_type1 mdev)
@@ -87,6 +88,7 @@ for module in "${stock_modules[@]}"; do
 done
 for what; do
   case $what in
+    +*) add_stock_module "${what#+}" ;;
     *=*) add_file "$what" ;;
     *.ko) add_our_module "$what" ;;
     *) add_tree "$what" ;;
