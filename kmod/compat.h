@@ -55,4 +55,11 @@ static inline struct class *lsv_class_create(const char *name)
 #endif
 }
 
+/* 6.12 went without; a stream has none by stream_open(). */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+#define LSV_NO_LLSEEK .llseek = no_llseek,
+#else
+#define LSV_NO_LLSEEK
+#endif
+
 #endif

@@ -140,9 +140,10 @@ static int session_wait(struct lsv_migf *migf, bool saving, u64 *ret_rate)
 	return throttle_wait(migf, *ret_rate);
 }
 
-static ssize_t migf_read(struct file *filp, char __user *buf, size_t len, loff_t *pos)
+/* buf is written to when saving, read from when not. */
+static ssize_t session_io(struct lsv_migf *migf, bool saving, void __user *buf,
+			  size_t len, loff_t *pos)
 {
-	struct lsv_migf *migf = filp->private_data;
 	ssize_t ret;
 	u64 rate;
 
@@ -151,9 +152,10 @@ static ssize_t migf_read(struct file *filp, char __user *buf, size_t len, loff_t
 
 	if (mutex_lock_interruptible(&migf->io_lock))
 		return -EINTR;
-	ret = session_wait(migf, true, &rate);
+	ret = session_wait(migf, saving, &rate);
 	if (!ret) {
-		ret = read_staged(migf, buf, throttle_limit(rate, len));
+		len = throttle_limit(rate, len);
+		ret = saving ? read_staged(migf, buf, len) : write_fed(migf, buf, len);
 		if (ret > 0)
 			throttle_account(migf, rate, ret);
 	}
@@ -161,26 +163,15 @@ static ssize_t migf_read(struct file *filp, char __user *buf, size_t len, loff_t
 	return ret;
 }
 
+static ssize_t migf_read(struct file *filp, char __user *buf, size_t len, loff_t *pos)
+{
+	return session_io(filp->private_data, true, buf, len, pos);
+}
+
 static ssize_t migf_write(struct file *filp, const char __user *buf, size_t len,
 			  loff_t *pos)
 {
-	struct lsv_migf *migf = filp->private_data;
-	ssize_t ret;
-	u64 rate;
-
-	if (pos)
-		return -ESPIPE;
-
-	if (mutex_lock_interruptible(&migf->io_lock))
-		return -EINTR;
-	ret = session_wait(migf, false, &rate);
-	if (!ret) {
-		ret = write_fed(migf, buf, throttle_limit(rate, len));
-		if (ret > 0)
-			throttle_account(migf, rate, ret);
-	}
-	mutex_unlock(&migf->io_lock);
-	return ret;
+	return session_io(filp->private_data, false, (void __user *)buf, len, pos);
 }
 
 #if LSV_HAVE_PRE_COPY
@@ -255,37 +246,20 @@ static int migf_release(struct inode *inode, struct file *filp)
 	return 0;
 }
 
-static const struct file_operations save_fops = {
-	.owner = THIS_MODULE,
-	.read = migf_read,
-	.unlocked_ioctl = migf_ioctl,
-	.compat_ioctl = compat_ptr_ioctl,
-	.release = migf_release,
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
-	.llseek = no_llseek,
-#endif
-};
+#define STREAM_FOPS \
+	.owner = THIS_MODULE, \
+	.release = migf_release, \
+	LSV_NO_LLSEEK
 
-static const struct file_operations save_poll_fops = {
-	.owner = THIS_MODULE,
-	.read = migf_read,
-	.poll = migf_poll,
-	.unlocked_ioctl = migf_ioctl,
-	.compat_ioctl = compat_ptr_ioctl,
-	.release = migf_release,
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
-	.llseek = no_llseek,
-#endif
-};
+#define SAVE_FOPS \
+	STREAM_FOPS \
+	.read = migf_read, \
+	.unlocked_ioctl = migf_ioctl, \
+	.compat_ioctl = compat_ptr_ioctl
 
-static const struct file_operations resume_fops = {
-	.owner = THIS_MODULE,
-	.write = migf_write,
-	.release = migf_release,
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
-	.llseek = no_llseek,
-#endif
-};
+static const struct file_operations save_fops = { SAVE_FOPS };
+static const struct file_operations save_poll_fops = { SAVE_FOPS, .poll = migf_poll };
+static const struct file_operations resume_fops = { STREAM_FOPS .write = migf_write };
 
 static struct lsv_migf *migf_alloc(struct lsv_vf *vf,
 				   const struct file_operations *fops, int flags)
@@ -313,38 +287,34 @@ static struct lsv_migf *migf_alloc(struct lsv_vf *vf,
 	return migf;
 }
 
+/* A session that did not begin was never enabled. */
+static struct lsv_migf *begun(struct lsv_migf *migf, int ret)
+{
+	if (!ret)
+		return migf;
+	migf->disabled = true;
+	fput(migf->filp);
+	return ERR_PTR(ret);
+}
+
 struct lsv_migf *lsv_migf_save(struct lsv_vf *vf, bool precopy)
 {
 	bool poll = READ_ONCE(vf->dbg.quirks) & LSV_QUIRK_POLL;
 	struct lsv_migf *migf = migf_alloc(vf, poll ? &save_poll_fops : &save_fops,
 					   O_RDONLY);
-	int ret;
 
 	if (IS_ERR(migf))
 		return migf;
-	ret = lsv_cmd_save(vf, &migf->save, precopy);
-	if (ret) {
-		migf->disabled = true;
-		fput(migf->filp);
-		return ERR_PTR(ret);
-	}
-	return migf;
+	return begun(migf, lsv_cmd_save(vf, &migf->save, precopy));
 }
 
 struct lsv_migf *lsv_migf_resume(struct lsv_vf *vf)
 {
 	struct lsv_migf *migf = migf_alloc(vf, &resume_fops, O_WRONLY);
-	int ret;
 
 	if (IS_ERR(migf))
 		return migf;
-	ret = lsm_load_begin(&migf->load, &vf->model);
-	if (ret) {
-		migf->disabled = true;
-		fput(migf->filp);
-		return ERR_PTR(ret);
-	}
-	return migf;
+	return begun(migf, lsm_load_begin(&migf->load, &vf->model));
 }
 
 static void migf_disable(struct lsv_migf *migf, bool saving)

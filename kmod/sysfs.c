@@ -6,6 +6,19 @@
 
 #include "lsv.h"
 
+/* What the host decides stays as it is while the function is open. */
+static ssize_t set_closed(struct device *dev, size_t count,
+			  int (*apply)(struct lsv_vf *, u32), u32 value)
+{
+	struct lsv_vf *vf = dev_get_drvdata(dev);
+	int ret;
+
+	mutex_lock(&vf->state_mutex);
+	ret = vf->open ? -EBUSY : apply(vf, value);
+	lsv_state_unlock(vf);
+	return ret ? ret : count;
+}
+
 static ssize_t fabric_show(struct device *dev, struct device_attribute *attr, char *buf)
 {
 	struct lsv_vf *vf = dev_get_drvdata(dev);
@@ -13,23 +26,20 @@ static ssize_t fabric_show(struct device *dev, struct device_attribute *attr, ch
 	return sysfs_emit(buf, "%u\n", vf->fabric_id);
 }
 
+static int set_fabric(struct lsv_vf *vf, u32 id)
+{
+	vf->fabric_id = id;
+	return 0;
+}
+
 static ssize_t fabric_store(struct device *dev, struct device_attribute *attr,
 			    const char *buf, size_t count)
 {
-	struct lsv_vf *vf = dev_get_drvdata(dev);
 	u32 id;
 	int ret;
 
 	ret = kstrtou32(buf, 0, &id);
-	if (ret)
-		return ret;
-	mutex_lock(&vf->state_mutex);
-	if (vf->open)
-		ret = -EBUSY;
-	else
-		vf->fabric_id = id;
-	lsv_state_unlock(vf);
-	return ret ? ret : count;
+	return ret ? ret : set_closed(dev, count, set_fabric, id);
 }
 static DEVICE_ATTR_RW(fabric);
 
@@ -40,10 +50,15 @@ static ssize_t slot_show(struct device *dev, struct device_attribute *attr, char
 	return sysfs_emit(buf, "%d\n", vf->slot);
 }
 
+static int set_slot(struct lsv_vf *vf, u32 slot)
+{
+	vf->slot = (s32)slot;
+	return 0;
+}
+
 static ssize_t slot_store(struct device *dev, struct device_attribute *attr,
 			  const char *buf, size_t count)
 {
-	struct lsv_vf *vf = dev_get_drvdata(dev);
 	s32 slot;
 	int ret;
 
@@ -52,13 +67,7 @@ static ssize_t slot_store(struct device *dev, struct device_attribute *attr,
 		return ret;
 	if (slot < -1 || slot >= (s32)LSM_SLOTS)
 		return -ERANGE;
-	mutex_lock(&vf->state_mutex);
-	if (vf->open)
-		ret = -EBUSY;
-	else
-		vf->slot = slot;
-	lsv_state_unlock(vf);
-	return ret ? ret : count;
+	return set_closed(dev, count, set_slot, slot);
 }
 static DEVICE_ATTR_RW(slot);
 
@@ -90,7 +99,6 @@ static int resize(struct lsv_vf *vf, u32 size)
 static ssize_t memory_mib_store(struct device *dev, struct device_attribute *attr,
 				const char *buf, size_t count)
 {
-	struct lsv_vf *vf = dev_get_drvdata(dev);
 	u32 mib;
 	int ret;
 
@@ -99,10 +107,7 @@ static ssize_t memory_mib_store(struct device *dev, struct device_attribute *att
 		return ret;
 	if (!is_power_of_2(mib) || mib > LSM_MEM_MAX >> 20)
 		return -ERANGE;
-	mutex_lock(&vf->state_mutex);
-	ret = vf->open ? -EBUSY : resize(vf, mib << 20);
-	lsv_state_unlock(vf);
-	return ret ? ret : count;
+	return set_closed(dev, count, resize, mib << 20);
 }
 static DEVICE_ATTR_RW(memory_mib);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * migration_version: read where the device is, written where it shall go;
- * success says compatible. Form and reasons: model/lsm.h.
+ * success says compatible. Form and reasons: model/lsm_image.h.
  */
 #include <linux/sysfs.h>
 
