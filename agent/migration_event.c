@@ -20,6 +20,7 @@ struct ls_watcher {
 	uint64_t next_sequence;
 	uint64_t sent[LS_MAX_DEVICES], loaded[LS_MAX_DEVICES];
 	int state[LS_MAX_DEVICES];
+	unsigned rounds[LS_MAX_DEVICES];
 };
 
 void ls_error_to_pb(const struct ls_error *err, Lockstep__V1__ErrorDetail *ret)
@@ -79,11 +80,13 @@ static bool moved(struct ls_watcher *w, unsigned i, const struct ls_worker_progr
 {
 	uint64_t sent = p->sent, loaded = p->loaded;
 	int state = p->state >= 0 ? p->state : w->state[i]; // closed: where it was last
-	bool is = sent != w->sent[i] || loaded != w->loaded[i] || state != w->state[i];
+	unsigned rounds = p->rounds; // one may have sent nothing
+	bool is = sent != w->sent[i] || loaded != w->loaded[i] || state != w->state[i] || rounds != w->rounds[i];
 
 	w->sent[i] = sent;
 	w->loaded[i] = loaded;
 	w->state[i] = state;
+	w->rounds[i] = rounds;
 	return is;
 }
 
