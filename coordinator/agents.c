@@ -133,8 +133,13 @@ static void read_error(const struct call *c, const struct ls_rpc_result *r, stru
 {
 	ProtobufCMessage *detail = NULL;
 
-	ls_fail(ret, reason_of_status(r->status), 0, "agent at %s: %s%s%s", c->host->config->agent,
-		ls_rpc_status_name(r->status), r->message[0] ? ": " : "", r->message);
+	const char *what = r->message[0] ? r->message : ls_rpc_status_name(r->status);
+
+	// What names the address says all of it.
+	if (strstr(what, c->host->config->agent))
+		ls_fail(ret, reason_of_status(r->status), 0, "agent: %s", what);
+	else
+		ls_fail(ret, reason_of_status(r->status), 0, "agent at %s: %s", c->host->config->agent, what);
 	if (r->trailer && strcmp(r->trailer, "lockstep-error-bin") == 0 &&
 	    ls_pb_unpack(&lockstep__v1__error_detail__descriptor, 64 << 10, r->trailer_bytes, r->trailer_len,
 			 &detail) == 0)

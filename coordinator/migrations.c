@@ -16,7 +16,6 @@
 #include "proto/wire/pb.h"
 
 #define OPEN_MAX_MIGRATIONS 1024u
-#define ENDED_KEPT 256u
 #define HISTORY_MOVES 64u
 #define RECORD_BUDGET ((size_t)64 << 20)
 
@@ -46,118 +45,6 @@ bool ls_migration_durable(const struct ls_migration *m)
 	return !m->pending;
 }
 
-// ---- listeners ----
-
-void ls_migration_listen(struct ls_migration *m, struct ls_listener *l)
-{
-	l->next = m->listener;
-	m->listener = l;
-}
-
-void ls_migration_unlisten(struct ls_migration *m, struct ls_listener *l)
-{
-	for (struct ls_listener **p = &m->listener; *p; p = &(*p)->next)
-		if (*p == l) {
-			*p = l->next;
-			return;
-		}
-}
-
-void ls_migration_tell(struct ls_migration *m, const struct ls_error *lost)
-{
-	struct ls_listener *next;
-
-	m->telling++;
-	for (struct ls_listener *l = m->listener; l; l = next) {
-		next = l->next;
-		l->changed(l, m, lost);
-	}
-	m->telling--;
-}
-
-// ---- the list ----
-
-static void free_handle(uv_handle_t *h)
-{
-	free(h);
-}
-
-void ls_migration_free(struct ls_migration *m)
-{
-	while (m->pending) {
-		struct pending *p = m->pending;
-
-		m->pending = p->next;
-		ls_msg_free(p->record);
-		free(p);
-	}
-	if (m->timer)
-		uv_close((uv_handle_t *)m->timer, free_handle);
-	ls_seq_free(m->seq);
-	free(m);
-}
-
-void ls_migration_unlink(struct ls_migration *m)
-{
-	struct ls_migrations *ms = m->all;
-
-	*(m->newer ? &m->newer->older : &ms->newest) = m->older;
-	*(m->older ? &m->older->newer : &ms->oldest) = m->newer;
-}
-
-struct ls_migration *ls_migration_add(struct ls_migrations *ms, struct ls_seq *seq)
-{
-	struct ls_migration *m = ls_msg_alloc(sizeof(*m));
-
-	m->all = ms;
-	m->seq = seq;
-	m->pending_tail = &m->pending;
-	m->older = ms->newest;
-	*(ms->newest ? &ms->newest->newer : &ms->oldest) = m;
-	ms->newest = m;
-	m->timer = ls_msg_alloc(sizeof(*m->timer));
-	uv_timer_init(ms->loop, m->timer);
-	m->timer->data = m;
-	return m;
-}
-
-static bool occupies(const struct ls_migration *m)
-{
-	return !ls_seq_ended(m->seq) || ls_seq_operator(m->seq);
-}
-
-// The store still has what is dropped here.
-static void drop_oldest_ended(struct ls_migrations *ms)
-{
-	for (struct ls_migration *m = ms->oldest, *newer; m && ms->ended > ENDED_KEPT; m = newer) {
-		newer = m->newer;
-		if (occupies(m) || ls_seq_loose(m->seq) || m->calls || m->listener || m->telling || m->driving ||
-		    m->pending)
-			continue;
-		ls_migration_unlink(m);
-		ls_migration_free(m);
-		ms->ended--;
-	}
-}
-
-struct ls_migration *ls_migrations_find(struct ls_migrations *ms, const char *id)
-{
-	for (struct ls_migration *m = ms->newest; m; m = m->older)
-		if (strcmp(ls_migration_spec(m)->id, id) == 0)
-			return m;
-	return NULL;
-}
-
-struct ls_migration *ls_migrations_newest(struct ls_migrations *ms)
-{
-	return ms->newest;
-}
-
-struct ls_migration *ls_migration_older(const struct ls_migration *m)
-{
-	return m->older;
-}
-
 // Of several that were started at once the first one wins.
 static const char *busy(void *user, const Lockstep__V1__MigrationSpec *spec)
 {
@@ -165,7 +52,7 @@ static const char *busy(void *user, const Lockstep__V1__MigrationSpec *spec)
 	struct ls_migration *self = spec->id[0] ? ls_migrations_find(ms, spec->id) : NULL;
 
 	for (struct ls_migration *m = self ? self->older : ms->newest; m; m = m->older)
-		if (occupies(m) && strcmp(ls_migration_spec(m)->vm, spec->vm) == 0)
+		if (ls_migration_occupies(m) && strcmp(ls_migration_spec(m)->vm, spec->vm) == 0)
 			return ls_migration_spec(m)->id;
 	return NULL;
 }
@@ -240,7 +127,7 @@ void ls_migration_drive(struct ls_migration *m)
 	set_timer(m);
 	if (changed)
 		ls_migration_tell(m, NULL);
-	drop_oldest_ended(m->all);
+	ls_migrations_drop_ended(m->all);
 }
 
 // ---- the API's side ----
@@ -316,10 +203,10 @@ static int read_record(void *user, const char *id, const struct ls_blob *blob, b
 	if (last) {
 		if (!ms->reading)
 			return 0;
-		if (ls_seq_ended(ms->reading))
-			ms->ended++;
-		else
+		if (ls_migration_open(ms->reading))
 			ms->open++;
+		else
+			ms->ended++;
 		ls_migrations_learn(ms, ms->reading);
 		ls_migration_add(ms, ms->reading)->stored = true;
 		ms->reading = NULL;
@@ -365,7 +252,7 @@ int ls_migrations_new(uv_loop_t *loop, struct ls_agents *agents, struct ls_store
 void ls_migrations_go_on(struct ls_migrations *ms)
 {
 	for (struct ls_migration *m = ms->newest; m; m = m->older) {
-		if (!occupies(m) && !ls_seq_loose(m->seq))
+		if (!ls_migration_occupies(m) && !ls_seq_loose(m->seq))
 			continue;
 		if (!ls_migration_host(m, LS_SEQ_SOURCE) || !ls_migration_host(m, LS_SEQ_DEST)) {
 			ls_log(LS_LOG_ERROR, "migration.orphan",

@@ -36,7 +36,7 @@ struct ls_migrations {
 	struct ls_planner_world world;
 	struct ls_migration *newest, *oldest;
 	struct ls_seq *reading; // while the store is read
-	unsigned open, ended;
+	unsigned open, ended; // as ls_migration_open() says
 	bool stopped;
 	bool store_failing;
 	struct contact *contacts; // one a host
@@ -44,6 +44,13 @@ struct ls_migrations {
 };
 
 struct ls_seq_time ls_migrations_now(void);
+
+// ---- migrations_list.c
+
+bool ls_migration_occupies(const struct ls_migration *m); // its VM: no other migration of it may begin
+// Something is still to be done or decided: it goes on, waits for an operator, or has a loose end.
+bool ls_migration_open(const struct ls_seq *q);
+void ls_migrations_drop_ended(struct ls_migrations *ms); // but the newest, from memory
 struct ls_migration *ls_migration_add(struct ls_migrations *ms, struct ls_seq *seq);
 // Asks every agent for open migrations that the store does not know, now and every 30 seconds (migrations_recover.c).
 void ls_migrations_contact(struct ls_migrations *ms);

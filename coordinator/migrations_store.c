@@ -86,10 +86,10 @@ static void on_stored(void *user, int status, const struct ls_error *err)
 		m->pending_tail = &m->pending;
 	free(p);
 	m->stored = true;
-	was_open = !ls_seq_ended(m->seq);
+	was_open = ls_migration_open(m->seq);
 	ls_seq_persisted(m->seq, record, ls_migrations_now());
-	m->all->open += (unsigned)!ls_seq_ended(m->seq) - (unsigned)was_open;
-	m->all->ended += (unsigned)ls_seq_ended(m->seq) - (unsigned)!was_open;
+	m->all->open += (unsigned)ls_migration_open(m->seq) - (unsigned)was_open;
+	m->all->ended += (unsigned)was_open - (unsigned)ls_migration_open(m->seq);
 	if (record->kind_case == LOCKSTEP__STORE__RECORD__KIND_FINISHED) {
 		ls_migrations_learn(m->all, m->seq);
 		log_end(m);

@@ -18,11 +18,6 @@ static struct ls_seq *fresh(const Lockstep__V1__MigrationSpec *spec, const char 
 	return q;
 }
 
-static void persist(struct ls_seq *q, Lockstep__Store__Record *r)
-{
-	ls_seq_emit(q, (struct ls_seq_action){.kind = LS_SEQ_PERSIST, .record = r});
-}
-
 struct ls_seq *ls_seq_new(const Lockstep__V1__MigrationSpec *spec, const char *actor, struct ls_seq_time t)
 {
 	struct ls_seq *q = fresh(spec, actor);
@@ -32,7 +27,7 @@ struct ls_seq *ls_seq_new(const Lockstep__V1__MigrationSpec *spec, const char *a
 	LS_MSG_NEW(r->created, LOCKSTEP__STORE__CREATED__INIT);
 	r->created->spec = ls_msg_clone(spec);
 	ls_msg_set(&r->created->actor, actor);
-	persist(q, r);
+	ls_seq_persist(q, r);
 	return q;
 }
 
@@ -84,16 +79,9 @@ void ls_seq_free(struct ls_seq *q)
 	free(q);
 }
 
-static void settled(struct seq_side *s)
-{
-	s->busy = false;
-	s->tries = 0;
-	s->retry_ns = 0;
-}
-
 static void settled_at(struct ls_seq *q, Lockstep__V1__Side side)
 {
-	settled(&q->side[side == LOCKSTEP__V1__SIDE__SIDE_DESTINATION]);
+	ls_seq_settled(&q->side[side == LOCKSTEP__V1__SIDE__SIDE_DESTINATION]);
 }
 
 void ls_seq_persisted(struct ls_seq *q, const Lockstep__Store__Record *r, struct ls_seq_time t)
@@ -150,181 +138,7 @@ void ls_seq_planned(struct ls_seq *q, const Lockstep__V1__DryRunResponse *plan, 
 		ls_plan_error(plan, &err);
 		r->planned->error = ls_msg_error(&err);
 	}
-	persist(q, r);
-}
-
-// Nothing that comes now can change anything.
-static bool deaf(const struct ls_seq *q)
-{
-	return q->finished ? !ls_seq_loose(q) : q->finishing;
-}
-
-static bool uncertain(const struct ls_seq_answer *a)
-{
-	return a->status == LS_RPC_UNAVAILABLE || a->status == LS_RPC_DEADLINE_EXCEEDED ||
-	       a->status == LS_RPC_CANCELLED || a->status == LS_RPC_UNKNOWN || a->status == LS_RPC_INTERNAL;
-}
-
-static void try_again(struct seq_side *s, struct ls_seq_time t)
-{
-	s->busy = false;
-	s->retry_ns = ls_seq_backoff(s->tries, t.now_ns);
-	s->tries++;
-}
-
-static void answer_prepare(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_answer *a, struct ls_seq_time t)
-{
-	struct seq_side *s = &q->side[side];
-	Lockstep__Store__Record *r;
-
-	s->maybe_sent |= a->sent && uncertain(a);
-	if (a->status != LS_RPC_OK && uncertain(a) && ls_seq_prepare_again(s))
-		return try_again(s, t);
-	r = ls_seq_record(t);
-	if (a->status == LS_RPC_OK) {
-		r->kind_case = LOCKSTEP__STORE__RECORD__KIND_PREPARED;
-		LS_MSG_NEW(r->prepared, LOCKSTEP__STORE__PREPARED__INIT);
-		r->prepared->side = ls_seq_side_value(side);
-		ls_msg_set(&r->prepared->ledger_id, a->ledger_id);
-		ls_msg_set(&r->prepared->word, a->word);
-	} else {
-		r->kind_case = LOCKSTEP__STORE__RECORD__KIND_PREPARE_FAILED;
-		LS_MSG_NEW(r->prepare_failed, LOCKSTEP__STORE__PREPARE_FAILED__INIT);
-		r->prepare_failed->side = ls_seq_side_value(side);
-		// What it refused may be ours all the same, as an earlier life asked for it.
-		r->prepare_failed->certain = !s->maybe_sent && a->error.reason != LS_E_ALREADY_EXISTS;
-		r->prepare_failed->error = ls_msg_error(&a->error);
-	}
-	persist(q, r); // busy until it is durable
-}
-
-enum tells { TELLS_WORD, TELLS_REFUSED, TELLS_LEDGER_LOST };
-
-static void tell(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_answer *a, enum tells what,
-		 struct ls_seq_time t)
-{
-	struct seq_side *s = &q->side[side];
-	Lockstep__Store__Record *r = ls_seq_record(t);
-	const char *word = a->word ? a->word : "";
-
-	r->kind_case = LOCKSTEP__STORE__RECORD__KIND_TOLD;
-	LS_MSG_NEW(r->told, LOCKSTEP__STORE__TOLD__INIT);
-	r->told->side = ls_seq_side_value(side);
-	r->told->refused_unwind = what == TELLS_REFUSED;
-	r->told->ledger_lost = what == TELLS_LEDGER_LOST;
-	if (what != TELLS_REFUSED) {
-		r->told->known = a->status == LS_RPC_OK && a->known;
-		ls_msg_set(&r->told->word, word);
-		ls_msg_set(&r->told->ledger_id, a->ledger_id);
-	}
-	r->told->ended = what == TELLS_WORD && !s->watching && ls_seq_last_word(word);
-	s->busy = true;
-	persist(q, r);
-}
-
-// Rule 9. It was prepared and is not known now: the ledger is another, or was set back.
-static bool from_other_ledger(const struct seq_side *s, const struct ls_seq_answer *a, bool known)
-{
-	if (s->ledger_id[0] && a->ledger_id && a->ledger_id[0] && strcmp(a->ledger_id, s->ledger_id) != 0)
-		return true;
-	return !known && s->prepared;
-}
-
-static bool news(const struct seq_side *s, const struct ls_seq_answer *a, bool known)
-{
-	const char *word = a->word ? a->word : "";
-
-	if (s->ledger_lost)
-		return true;
-	return !known ? !s->gone : strcmp(word, s->word) != 0 || (ls_seq_last_word(word) && !s->watching && !s->ended);
-}
-
-static void answer_word(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_answer *a, struct ls_seq_time t)
-{
-	struct seq_side *s = &q->side[side];
-	bool known = a->status == LS_RPC_OK && a->known;
-
-	if (a->kind == LS_SEQ_UNWIND && (a->status == LS_RPC_FAILED_PRECONDITION ||
-					 (a->status == LS_RPC_NOT_FOUND && s->prepared))) {
-		s->ask = true; // which word was it?
-		if (a->status == LS_RPC_FAILED_PRECONDITION)
-			return tell(q, side, a, TELLS_REFUSED, t);
-		return try_again(s, t);
-	}
-	if (a->status != LS_RPC_OK && a->status != LS_RPC_NOT_FOUND)
-		return try_again(s, t);
-	if (from_other_ledger(s, a, known)) {
-		if (!s->ledger_lost)
-			return tell(q, side, a, TELLS_LEDGER_LOST, t);
-		return try_again(s, t);
-	}
-	if (a->kind == LS_SEQ_GET_WORD)
-		s->ask = false;
-	if (news(s, a, known))
-		tell(q, side, a, TELLS_WORD, t);
-	else if (a->kind == LS_SEQ_GET_WORD)
-		settled(s);
-	else
-		try_again(s, t); // heard, and not done yet
-}
-
-static void answer_resolve(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_answer *a, struct ls_seq_time t)
-{
-	Lockstep__Store__Record *r;
-
-	if (a->status != LS_RPC_OK && uncertain(a))
-		return try_again(&q->side[side], t);
-	r = ls_seq_record(t);
-	r->kind_case = LOCKSTEP__STORE__RECORD__KIND_RESOLVE_ANSWERED;
-	LS_MSG_NEW(r->resolve_answered, LOCKSTEP__STORE__RESOLVE_ANSWERED__INIT);
-	r->resolve_answered->side = ls_seq_side_value(side);
-	ls_msg_set(&r->resolve_answered->word, a->word);
-	if (a->status != LS_RPC_OK)
-		r->resolve_answered->error = ls_msg_error(&a->error);
-	persist(q, r);
-}
-
-void ls_seq_answer(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_answer *a, struct ls_seq_time t)
-{
-	struct seq_side *s = &q->side[side];
-
-	if (a->status == LS_RPC_OK || !uncertain(a)) {
-		s->silent_ns = 0;
-	} else if (!s->silent_ns) {
-		s->silent_ns = t.now_ns;
-		s->silent_ms = t.unix_ms;
-	}
-	if (deaf(q)) {
-		s->busy = false; // asked again, should a loose end remain
-		return;
-	}
-	switch (a->kind) {
-	case LS_SEQ_PREPARE:
-		answer_prepare(q, side, a, t);
-		break;
-	case LS_SEQ_GRANT:
-		if (a->status == LS_RPC_OK) {
-			s->granted |= s->granting;
-			settled(s);
-		} else {
-			try_again(s, t);
-		}
-		break;
-	case LS_SEQ_FIND:
-		// An agent of an earlier release has no list to look in.
-		if (a->status != LS_RPC_OK && a->status != LS_RPC_UNIMPLEMENTED && a->status != LS_RPC_NOT_FOUND)
-			try_again(s, t);
-		else if (!ls_seq_found(q, side, a, t))
-			settled(s);
-		break;
-	case LS_SEQ_RESOLVE:
-		answer_resolve(q, side, a, t);
-		break;
-	default:
-		answer_word(q, side, a, t);
-		break;
-	}
-	ls_seq_advance(q, t);
+	ls_seq_persist(q, r);
 }
 
 void ls_seq_agent_event(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__AgentEvent *e,
@@ -333,7 +147,7 @@ void ls_seq_agent_event(struct ls_seq *q, enum ls_seq_side side, const Lockstep_
 	struct seq_side *s = &q->side[side];
 	Lockstep__Store__Record *r;
 
-	if (deaf(q) || ls_seq_through(s))
+	if (ls_seq_deaf(q) || ls_seq_through(s))
 		return;
 	s->watch_tries = 0;
 	s->silent_ns = 0;
@@ -351,7 +165,7 @@ void ls_seq_agent_event(struct ls_seq *q, enum ls_seq_side side, const Lockstep_
 	LS_MSG_NEW(r->agent, LOCKSTEP__STORE__FROM_AGENT__INIT);
 	r->agent->side = ls_seq_side_value(side);
 	r->agent->event = ls_msg_clone(e);
-	persist(q, r);
+	ls_seq_persist(q, r);
 }
 
 void ls_seq_watch_ended(struct ls_seq *q, enum ls_seq_side side, struct ls_seq_time t)
@@ -396,7 +210,7 @@ int ls_seq_cancel(struct ls_seq *q, const char *actor, struct ls_seq_time t, str
 	r->asked->cancel = true;
 	ls_msg_set(&r->asked->actor, actor);
 	q->cancelling = true;
-	persist(q, r);
+	ls_seq_persist(q, r);
 	return 0;
 }
 
@@ -418,7 +232,7 @@ int ls_seq_release(struct ls_seq *q, enum ls_gate gate, const char *actor, struc
 	LS_MSG_NEW(r->asked, LOCKSTEP__STORE__ASKED__INIT);
 	r->asked->release = (Lockstep__V1__Gate)gate;
 	ls_msg_set(&r->asked->actor, actor);
-	persist(q, r);
+	ls_seq_persist(q, r);
 	return 0;
 }
 

@@ -6,11 +6,6 @@
 #include "coordinator/message.h"
 #include "coordinator/sequencer_next.h"
 
-static void persist(struct ls_seq *q, Lockstep__Store__Record *r)
-{
-	ls_seq_emit(q, (struct ls_seq_action){.kind = LS_SEQ_PERSIST, .record = r});
-}
-
 // As far as Prepare told the agent: no checks, no sizes, and not the streams' token.
 static Lockstep__Store__Record *planned(const Lockstep__V1__PrepareRequest *p, struct ls_seq_time t)
 {
@@ -50,10 +45,10 @@ bool ls_seq_found(struct ls_seq *q, enum ls_seq_side side, const struct ls_seq_a
 	}
 	if (!q->planned && !q->plan_busy) {
 		q->plan_busy = true;
-		persist(q, planned(a->prepare, t));
+		ls_seq_persist(q, planned(a->prepare, t));
 	}
 	s->busy = true;
-	persist(q, found(side, a->word, a->ledger_id, a->prepare, t));
+	ls_seq_persist(q, found(side, a->word, a->ledger_id, a->prepare, t));
 	return true;
 }
 
@@ -95,7 +90,7 @@ struct ls_seq *ls_seq_rebuild(const Lockstep__V1__ListAgentMigrationsResponse__E
 	q->side[side].busy = true; // until what is found is durable
 	q->side[LS_SEQ_SOURCE].tried = q->side[LS_SEQ_DEST].tried = true;
 	q->plan_busy = true;
-	persist(q, planned(p, t));
-	persist(q, found(side, e->word, e->ledger_id, p, t));
+	ls_seq_persist(q, planned(p, t));
+	ls_seq_persist(q, found(side, e->word, e->ledger_id, p, t));
 	return q;
 }

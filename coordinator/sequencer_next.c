@@ -37,6 +37,11 @@ void ls_seq_emit(struct ls_seq *q, struct ls_seq_action a)
 	q->queue[q->head + q->n++] = a;
 }
 
+void ls_seq_persist(struct ls_seq *q, Lockstep__Store__Record *r)
+{
+	ls_seq_emit(q, (struct ls_seq_action){.kind = LS_SEQ_PERSIST, .record = r});
+}
+
 Lockstep__Store__Record *ls_seq_record(struct ls_seq_time t)
 {
 	Lockstep__Store__Record *r;
@@ -73,7 +78,7 @@ void ls_seq_finish(struct ls_seq *q, Lockstep__V1__Phase phase, const struct ls_
 		r->finished->error = ls_msg_error(err);
 	q->overlaying = operator && !r->finished->closed;
 	q->finishing = !q->overlaying;
-	ls_seq_emit(q, (struct ls_seq_action){.kind = LS_SEQ_PERSIST, .record = r});
+	ls_seq_persist(q, r);
 }
 
 bool ls_seq_abandoned(const struct ls_seq *q)
@@ -247,6 +252,11 @@ static void drive(struct ls_seq *q, enum ls_seq_side side, struct ls_seq_time t)
 	s->tried |= kind == LS_SEQ_PREPARE;
 	a.kind = (enum ls_seq_action_kind)kind;
 	ls_seq_emit(q, a);
+}
+
+bool ls_seq_deaf(const struct ls_seq *q)
+{
+	return q->finished ? !ls_seq_loose(q) : q->finishing;
 }
 
 bool ls_seq_loose(const struct ls_seq *q)

@@ -7,6 +7,9 @@
 
 void ls_seq_emit(struct ls_seq *q, struct ls_seq_action a);
 Lockstep__Store__Record *ls_seq_record(struct ls_seq_time t);
+void ls_seq_persist(struct ls_seq *q, Lockstep__Store__Record *r); // takes it
+void ls_seq_settled(struct seq_side *s);	// the call has done what it was for (sequencer_answer.c)
+bool ls_seq_deaf(const struct ls_seq *q);	// nothing that comes now can change anything
 void ls_seq_advance(struct ls_seq *q, struct ls_seq_time t);
 uint64_t ls_seq_backoff(unsigned tries, uint64_t now_ns);
 bool ls_seq_prepare_again(const struct seq_side *s);

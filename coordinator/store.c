@@ -11,32 +11,10 @@
 
 #include "common/fault.h"
 #include "coordinator/message.h"
+#include "coordinator/store_queue.h"
 #include "coordinator/store_sql.h"
 
 #define BATCH 256u
-
-enum request_kind { APPEND, GET, LIST, TERM };
-
-struct request {
-	struct request *next;
-	enum request_kind kind;
-	struct ls_store_append append; // its pointers lead to memory of the request's own
-	char id[80], vm[80];
-	unsigned limit;
-	uint64_t number;
-	ls_store_done_fn *done;
-	ls_store_blobs_fn *blobs_done;
-	void *user;
-	// The answer:
-	int status;
-	struct ls_error error;
-	struct ls_blob *blobs;
-	size_t n_blobs;
-};
-
-struct queue {
-	struct request *head, **tail;
-};
 
 struct ls_store {
 	sqlite3 *db;
@@ -55,35 +33,6 @@ struct ls_store {
 	void *on_failing_user;
 	int lock_fd;
 };
-
-static void put(struct queue *q, struct request *r)
-{
-	r->next = NULL;
-	*q->tail = r;
-	q->tail = &r->next;
-}
-
-static struct request *take(struct queue *q)
-{
-	struct request *r = q->head;
-
-	if (r) {
-		q->head = r->next;
-		if (!q->head)
-			q->tail = &q->head;
-	}
-	return r;
-}
-
-static void request_free(struct request *r)
-{
-	if (!r)
-		return;
-	free((void *)(uintptr_t)r->append.bytes);
-	free((void *)(uintptr_t)r->append.summary);
-	ls_blobs_free(r->blobs, r->n_blobs);
-	free(r);
-}
 
 int ls_store_open(const char *path, struct ls_store **ret, struct ls_error *err)
 {
@@ -201,7 +150,7 @@ static bool put_back(struct ls_store *s, struct request **batch, unsigned n, con
 	for (unsigned i = 0; i < n; i++) {
 		r = batch[i];
 		if (writes(r) && !(r->kind == APPEND && r->append.vm)) {
-			put(&again, r);
+			ls_store_put(&again, r);
 			any = true;
 			continue;
 		}
@@ -209,10 +158,10 @@ static bool put_back(struct ls_store *s, struct request **batch, unsigned n, con
 			r->status = -EIO;
 			r->error = *err;
 		}
-		put(&s->out, r);
+		ls_store_put(&s->out, r);
 	}
-	while ((r = take(&s->in)))
-		put(&again, r);
+	while ((r = ls_store_take(&s->in)))
+		ls_store_put(&again, r);
 	s->in.head = again.head;
 	s->in.tail = again.head ? again.tail : &s->in.head;
 	return any;
@@ -232,7 +181,7 @@ static void *store_thread(void *user)
 		while (!s->in.head && !s->stop)
 			pthread_cond_wait(&s->work, &s->lock);
 		while (n < BATCH && s->in.head)
-			batch[n++] = take(&s->in);
+			batch[n++] = ls_store_take(&s->in);
 		if (!n)
 			break;
 		pthread_mutex_unlock(&s->lock);
@@ -244,7 +193,7 @@ static void *store_thread(void *user)
 			s->failing = r < 0;
 		if (r == 0) {
 			for (unsigned i = 0; i < n; i++)
-				put(&s->out, batch[i]);
+				ls_store_put(&s->out, batch[i]);
 			uv_async_send(s->wake);
 			continue;
 		}
@@ -288,7 +237,7 @@ static void on_wake(uv_async_t *wake)
 		struct request *r;
 
 		pthread_mutex_lock(&s->lock);
-		r = take(&s->out);
+		r = ls_store_take(&s->out);
 		pthread_mutex_unlock(&s->lock);
 		if (!r)
 			return;
@@ -296,7 +245,7 @@ static void on_wake(uv_async_t *wake)
 			r->done(r->user, r->status, &r->error);
 		if (r->blobs_done)
 			r->blobs_done(r->user, r->status, r->blobs, r->n_blobs, &r->error);
-		request_free(r);
+		ls_store_request_free(r);
 		s = wake->data; // the callback may have freed the store
 	}
 }
@@ -346,8 +295,8 @@ void ls_store_free(struct ls_store *s)
 		s->wake->data = NULL;
 		uv_close((uv_handle_t *)s->wake, free_handle);
 	}
-	while ((r = take(&s->in)) || (r = take(&s->out)))
-		request_free(r);
+	while ((r = ls_store_take(&s->in)) || (r = ls_store_take(&s->out)))
+		ls_store_request_free(r);
 	sqlite3_close(s->db);
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);
@@ -359,7 +308,7 @@ void ls_store_free(struct ls_store *s)
 static void submit(struct ls_store *s, struct request *r)
 {
 	pthread_mutex_lock(&s->lock);
-	put(&s->in, r);
+	ls_store_put(&s->in, r);
 	pthread_cond_signal(&s->work);
 	pthread_mutex_unlock(&s->lock);
 }

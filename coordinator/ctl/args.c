@@ -17,7 +17,8 @@ int ctl_usage(const struct ctl_verb *verb, const char *fmt, ...)
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
 	if (verb)
-		fprintf(stderr, "\nusage: lockstepctl %s %s\n", verb->name, verb->arguments);
+		fprintf(stderr, "\nusage: lockstepctl %s%s%s\n", verb->name, verb->arguments[0] ? " " : "",
+			verb->arguments);
 	else
 		fputs("\nTry `lockstepctl --help`.\n", stderr);
 	return CTL_USAGE;

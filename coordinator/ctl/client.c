@@ -36,8 +36,13 @@ static void read_error(struct waiting *w, const struct ls_rpc_result *r)
 	ProtobufCMessage *m = NULL;
 	const Lockstep__V1__ErrorDetail *d;
 
-	ls_fail(&w->error, reason_of(r->status), 0, "coordinator at %s: %s", w->c->server,
-		r->message[0] ? r->message : ls_rpc_status_name(r->status));
+	const char *what = r->message[0] ? r->message : ls_rpc_status_name(r->status);
+
+	// What names the address says all of it.
+	if (strstr(what, w->c->server))
+		ls_fail(&w->error, reason_of(r->status), 0, "coordinator: %s", what);
+	else
+		ls_fail(&w->error, reason_of(r->status), 0, "coordinator at %s: %s", w->c->server, what);
 	if (!r->trailer || strcmp(r->trailer, "lockstep-error-bin") != 0 ||
 	    ls_pb_unpack(&lockstep__v1__error_detail__descriptor, 64 << 10, r->trailer_bytes, r->trailer_len, &m) < 0)
 		return;
@@ -122,7 +127,7 @@ int ctl_print_error(const struct ctl *c, enum ls_rpc_status status, const struct
 		d.errno_value = err->err;
 		ctl_print_json(&d.base, true);
 	}
-	fprintf(stderr, "lockstepctl: %s\n", ls_error_text(err, text, sizeof(text)));
+	ctl_complain(ls_error_text(err, text, sizeof(text)));
 	switch (status) {
 	case LS_RPC_INVALID_ARGUMENT:
 	case LS_RPC_NOT_FOUND:

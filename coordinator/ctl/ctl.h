@@ -57,6 +57,8 @@ typedef bool ctl_message_fn(void *user, const ProtobufCMessage *message);
 void ctl_stream(struct ctl *c, const char *method, const ProtobufCMessage *request,
 		const ProtobufCMessageDescriptor *type, ctl_message_fn *fn, void *user, enum ls_rpc_status *ret_status,
 		struct ls_error *err);
+// "lockstepctl: TEXT" on stderr.
+void ctl_complain(const char *text);
 int ctl_print_error(const struct ctl *c, enum ls_rpc_status status, const struct ls_error *err);
 
 // ---- output ----
@@ -71,13 +73,15 @@ struct ctl_table {
 };
 // `fmt` cells are separated by '\t'.
 void ctl_row(struct ctl_table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-// Prints with aligned columns, the last one wrapped to CTL_WIDTH, and frees.
+// Prints with aligned columns, the last one wrapped to CTL_WIDTH, and frees. A first cell that is too long has a line of
+// its own.
 void ctl_table_end(struct ctl_table *t);
 // Prints `label` at `indent`, then text wrapped behind it.
 void ctl_wrap(unsigned indent, const char *label, const char *text);
 const char *ctl_size(uint64_t bytes, char buf[16]);   // "1.5 MiB"
 const char *ctl_ms(double ms, char buf[16]);	      // "12.3 ms"
 const char *ctl_time(uint64_t unix_ms, char buf[24]); // local, "2026-01-31 12:00:00"
+const char *ctl_when(uint64_t unix_ms, char buf[24]); // "01-31 12:00", and "2025-01-31" of long ago
 
 const char *ctl_phase(Lockstep__V1__Phase phase); // "blackout"
 // FAIL and WARN rows in full. PASS rows: not at all, one line for each id, or in full.

@@ -21,11 +21,20 @@ struct following {
 	uint32_t source_state[LS_MAX_DEVICES], dest_state[LS_MAX_DEVICES];
 };
 
+// A name that is too long is told by its end.
+static const char *short_name(const char *name, char buf[17])
+{
+	size_t n = strlen(name);
+
+	snprintf(buf, 17, "%s%s", n > 16 ? "~" : "", n > 16 ? name + n - 15 : name);
+	return buf;
+}
+
 static void device_line(const Lockstep__V1__DeviceProgress *d, char *line, size_t size)
 {
-	char sent[16], loaded[16], left[16];
+	char sent[16], loaded[16], left[16], name[17];
 
-	snprintf(line, size, "%-16.16s %-12s -> %-12s sent %s, loaded %s", d->name, ls_state_name((int)d->source_state),
+	snprintf(line, size, "%-16s %-12s -> %-12s sent %s, loaded %s", short_name(d->name, name), ls_state_name((int)d->source_state),
 		 ls_state_name((int)d->destination_state), ctl_size(d->bytes_sent, sent),
 		 ctl_size(d->bytes_loaded, loaded));
 	if (d->rounds && strlen(line) < 64)
@@ -40,8 +49,10 @@ static void redraw(struct following *f, const Lockstep__V1__Migration *m)
 	if (f->drawn)
 		printf("\033[%uA", f->drawn);
 	f->drawn = 0;
-	printf("\033[K%s: %s%s%s\n", m->spec->id, ctl_phase(m->phase), m->waiting_at ? ", waits at gate " : "",
-	       m->waiting_at ? ls_gate_name((enum ls_gate)m->waiting_at) : "");
+	// No line may be longer than the terminal's: the next block would be drawn too low.
+	snprintf(line, sizeof(line), "%s: %s%s%s", m->spec->id, ctl_phase(m->phase), m->waiting_at ? ", waits at gate " : "",
+		 m->waiting_at ? ls_gate_name((enum ls_gate)m->waiting_at) : "");
+	printf("\033[K%.79s\n", line);
 	f->drawn++;
 	for (size_t i = 0; i < m->n_device; i++, f->drawn++) {
 		device_line(m->device[i], line, sizeof(line));
@@ -118,6 +129,7 @@ int ctl_follow(struct ctl *c, const char *id)
 	struct following f = {.c = c};
 	enum ls_rpc_status status = LS_RPC_OK;
 	struct ls_error err = {0};
+	char text[160];
 
 	request.id = (char *)(uintptr_t)id;
 	for (unsigned lost = 0; lost < RETRIES; lost++) {
@@ -132,6 +144,7 @@ int ctl_follow(struct ctl *c, const char *id)
 		pause_for(c, RETRY_MS);
 	}
 	ctl_print_error(c, status, &err);
-	fprintf(stderr, "lockstepctl: the agents go on without the coordinator; later: lockstepctl status %s\n", id);
+	snprintf(text, sizeof(text), "the agents go on without the coordinator; later: lockstepctl status %.80s", id);
+	ctl_complain(text);
 	return f.any ? CTL_OPERATOR : CTL_FAILED;
 }

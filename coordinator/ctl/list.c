@@ -20,7 +20,7 @@ static void print(const Lockstep__V1__ListResponse *r)
 		ctl_row(&t, "%s\t%s\t%s -> %s\t%s\t%s\t%s", m->spec->id, m->spec->vm, m->spec->source,
 			m->spec->destination, ctl_phase(m->phase),
 			m->blackout && m->blackout->total_ms > 0 ? ctl_ms(m->blackout->total_ms, ms) : "-",
-			ctl_time(m->created_ms, began));
+			ctl_when(m->created_ms, began));
 	}
 	ctl_table_end(&t);
 }

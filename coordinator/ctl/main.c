@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // lockstepctl [--server ADDR] [--output text|json] [--timeout S] VERB ...
+#include <ctype.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +34,8 @@ static int verb_help(const struct ctl_verb *v)
 		help();
 		return CTL_DONE;
 	}
-	printf("usage: lockstepctl %s %s\n\n%s.\n", v->name, v->arguments, v->summary);
+	printf("usage: lockstepctl %s%s%s\n\n%c%s.\n", v->name, v->arguments[0] ? " " : "", v->arguments,
+	       toupper((unsigned char)v->summary[0]), v->summary + 1);
 	if (v->help[0])
 		printf("\n%s", v->help);
 	return CTL_DONE;

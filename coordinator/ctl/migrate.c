@@ -42,6 +42,8 @@ static int start(struct ctl *c, Lockstep__V1__MigrationSpec *spec, bool detach)
 	else if (!c->json)
 		printf("Migration %s: %s, %s -> %s\n", spec->id, spec->vm, spec->source, spec->destination);
 	ls_pb_free(reply);
+	if (detach && !c->json)
+		printf("Started. Follow it: lockstepctl watch %s\n", spec->id);
 	if (detach)
 		return CTL_DONE;
 	return ctl_follow(c, spec->id);

@@ -185,10 +185,16 @@ void ctl_print_verdict(const Lockstep__V1__Migration *m)
 		ctl_wrap(0, "REFUSED: ", text);
 		return;
 	case LOCKSTEP__V1__PHASE__PHASE_OPERATOR:
+		if (m->closed_by[0]) {
+			snprintf(text, sizeof(text), "closed by %s; nothing more is done about it", m->closed_by);
+			ctl_wrap(0, "OPERATOR: ", text);
+			return;
+		}
 		snprintf(text, sizeof(text), "%s needs you. Source's word: %s. Destination's word: %s.", m->spec->vm,
 			 m->source_word[0] ? m->source_word : "none",
 			 m->destination_word[0] ? m->destination_word : "none");
 		ctl_wrap(0, "OPERATOR: ", text);
+		printf("What you may decide: lockstepctl resolve %s\n", m->spec->id);
 		return;
 	default:
 		snprintf(text, sizeof(text), "%s, %s -> %s", m->spec->vm, m->spec->source, m->spec->destination);

@@ -87,13 +87,15 @@ static bool confirmed(const struct ctl *c, const char *action)
 	char line[64];
 
 	if (!isatty(0)) {
-		fprintf(stderr, "lockstepctl: nothing was done: --yes says that you mean it\n");
+		ctl_complain("nothing was done: --yes says that you mean it");
 		return false;
 	}
 	printf("Type %s to do it: ", action);
 	fflush(stdout);
-	if (!fgets(line, sizeof(line), stdin))
+	if (!fgets(line, sizeof(line), stdin)) {
+		printf("\nNothing was done.\n");
 		return false;
+	}
 	line[strcspn(line, "\r\n")] = 0;
 	if (strcmp(line, action) == 0)
 		return true;
@@ -115,10 +117,12 @@ static bool announce(const struct ctl *c, const Lockstep__V1__ResolveResponse *r
 		     Lockstep__V1__FenceClaim *claim)
 {
 	const Lockstep__V1__ResolveResponse__Option *o = option_of(r, action);
+	char text[400];
 
 	if (!o || !o->open) {
-		fprintf(stderr, "lockstepctl: %s: not now: %s\n", name_of(action),
-			o ? o->why_not : "the coordinator does not know it");
+		snprintf(text, sizeof(text), "%s: not now: %s", name_of(action),
+			 o ? o->why_not : "the coordinator does not know it");
+		ctl_complain(text);
 		return false;
 	}
 	if (c->json)
@@ -160,8 +164,10 @@ static int decide(struct ctl *c, Lockstep__V1__ResolveRequest *q, Lockstep__V1__
 	m = ((const Lockstep__V1__ResolveResponse *)done)->migration;
 	if (c->json)
 		ctl_print_json(done, false);
+	else if (m->closed_by[0])
+		printf("Done: the record is closed, and nothing more is done about it\n");
 	else
-		printf("Done: the migration is now %s; see: lockstepctl watch %s\n", ctl_phase(m->phase), q->id);
+		printf("Done: the agent agrees; what becomes of it: lockstepctl watch %s\n", q->id);
 	ls_pb_free(done);
 	return CTL_DONE;
 }

@@ -5,8 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "coordinator/ctl/ctl.h"
+
+#define FIRST_LEAST 12u
+#define DAY 86400
 
 void ctl_row(struct ctl_table *t, const char *fmt, ...)
 {
@@ -40,7 +44,7 @@ static unsigned cut(const char *word, unsigned most)
 }
 
 // Prints words until the line is full, then goes on at `indent`. `at`: the column that has been reached.
-static void wrapped(const char *text, unsigned at, unsigned indent)
+static void wrapped(FILE *to, const char *text, unsigned at, unsigned indent)
 {
 	bool first = true;
 
@@ -48,28 +52,28 @@ static void wrapped(const char *text, unsigned at, unsigned indent)
 		size_t n = strcspn(text, " ");
 
 		if (!first && at + 1 + n > CTL_WIDTH) {
-			printf("\n%*s", (int)indent, "");
+			fprintf(to, "\n%*s", (int)indent, "");
 			at = indent;
 			first = true;
 		}
 		if (!first)
-			at += (unsigned)printf(" ");
+			at += (unsigned)fprintf(to, " ");
 		// A word longer than a line is cut into lines.
 		while (at < CTL_WIDTH && n > CTL_WIDTH - at && CTL_WIDTH > indent + 8) {
 			unsigned piece = cut(text, CTL_WIDTH - at);
 
-			printf("%.*s\n%*s", (int)piece, text, (int)indent, "");
+			fprintf(to, "%.*s\n%*s", (int)piece, text, (int)indent, "");
 			text += piece;
 			n -= piece;
 			at = indent;
 		}
-		at += (unsigned)printf("%.*s", (int)n, text);
+		at += (unsigned)fprintf(to, "%.*s", (int)n, text);
 		text += n;
 		while (*text == ' ')
 			text++;
 		first = false;
 	}
-	putchar('\n');
+	fputc('\n', to);
 }
 
 void ctl_wrap(unsigned indent, const char *label, const char *text)
@@ -81,7 +85,29 @@ void ctl_wrap(unsigned indent, const char *label, const char *text)
 		at = indent + 6;
 		printf("\n%*s", (int)at, "");
 	}
-	wrapped(text, at, at);
+	wrapped(stdout, text, at, at);
+}
+
+void ctl_complain(const char *text)
+{
+	unsigned at = (unsigned)fprintf(stderr, "lockstepctl: ");
+
+	// One line where a program reads it, words kept whole where somebody does.
+	if (isatty(2))
+		wrapped(stderr, text, at, at);
+	else
+		fprintf(stderr, "%s\n", text);
+}
+
+// A table that is too wide gives its first column less room: a name that needs more has a line of its own.
+static void narrow(const struct ctl_table *t, unsigned width[CTL_COLUMNS])
+{
+	unsigned rest = 0;
+
+	for (unsigned i = 1; i < t->columns; i++)
+		rest += 2 + width[i];
+	if (t->columns > 1 && width[0] + rest > CTL_WIDTH)
+		width[0] = rest + FIRST_LEAST < CTL_WIDTH ? CTL_WIDTH - rest : FIRST_LEAST;
 }
 
 void ctl_table_end(struct ctl_table *t)
@@ -95,6 +121,7 @@ void ctl_table_end(struct ctl_table *t)
 			if (n > width[i])
 				width[i] = n;
 		}
+	narrow(t, width);
 	for (unsigned r = 0; r < t->rows; r++) {
 		unsigned at = 0;
 
@@ -102,7 +129,9 @@ void ctl_table_end(struct ctl_table *t)
 			const char *cell = t->cell[r][i] ? t->cell[r][i] : "";
 
 			if (i + 1 == t->columns && !t->right[i])
-				wrapped(cell, at, at);
+				wrapped(stdout, cell, at, at);
+			else if (!i && strlen(cell) > width[0])
+				at += (unsigned)(printf("%s\n%*s", cell, (int)width[0], "") - (int)strlen(cell) - 1);
 			else
 				at += (unsigned)printf(t->right[i] ? "%*s" : "%-*s", (int)width[i], cell);
 			if (i + 1 < t->columns)
@@ -144,5 +173,16 @@ const char *ctl_time(uint64_t unix_ms, char buf[24])
 	if (!unix_ms || !localtime_r(&t, &tm))
 		return "-";
 	strftime(buf, 24, "%Y-%m-%d %H:%M:%S", &tm);
+	return buf;
+}
+
+const char *ctl_when(uint64_t unix_ms, char buf[24])
+{
+	time_t t = (time_t)(unix_ms / 1000), age = time(NULL) - t;
+	struct tm tm;
+
+	if (!unix_ms || !localtime_r(&t, &tm))
+		return "-";
+	strftime(buf, 24, age < -DAY || age > 180 * DAY ? "%Y-%m-%d" : "%m-%d %H:%M", &tm);
 	return buf;
 }

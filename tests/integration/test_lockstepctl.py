@@ -155,7 +155,8 @@ def test_an_operator_is_called_with_exit_code_4(c):
             reason="ARC_STUCK", message="SET_STATE does not return", device="b0")))
     text = ok(c, "watch", "m1", code=4)
     assert "ARC_STUCK: " in text
-    assert text.endswith("OPERATOR: vm1 needs you. Source's word: ACTIVE. Destination's word: UNDECIDED.\n")
+    assert text.endswith("OPERATOR: vm1 needs you. Source's word: ACTIVE. Destination's word: UNDECIDED.\n"
+                         "What you may decide: lockstepctl resolve m1\n")
 
 
 def test_every_verb_speaks_json(c):
