@@ -70,9 +70,10 @@ def test_what_pre_copies_is_refused_by_a_host_whose_kernel_cannot(guests):
     with stack:
         stack.b.start_vmm()
         found = rows(stack, stack.b, stack.a, refused=True)
-        # The destination's own device is missing, and its driver's parent knows no such type.
-        assert ("device.present", "a0") in found, found
-        assert "create the device" in found["device.present", "a0"]["remedy"]
+        assert "not there" in found["device.present", "a0"]["seen"], found
+        row = found["pair.type", "b0"]
+        assert "lockstep-full here" in row["seen"] and "kernel that has no such type cannot take it" in row["remedy"], row
+        assert not any(check == "pair.version" for check, _ in found), found
         assert_refused_untouched(stack, stack.b, stack.a)
 
 
