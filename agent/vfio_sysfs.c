@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What sysfs tells of a device without opening it, and the migration_version attributes (K8).
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -141,27 +142,58 @@ static int write_version(const char *dir, const char *rest, const char *version,
 	return r;
 }
 
+// 1 compatible, 0 `dir` offers none for this type, negative errno.
+static int ask_type(const char *dir, const char *type, const char *version, char *where, size_t where_size)
+{
+	static const char *const forms[] = {"migration_version/%s", "mdev_supported_types/%s/migration_version"};
+	char rest[256];
+	for (size_t f = 0; f < 2; f++) {
+		if (snprintf(rest, sizeof(rest), forms[f], type) >= (int)sizeof(rest))
+			continue;
+		int r = write_version(dir, rest, version, where, where_size);
+		if (r != 0)
+			return r;
+	}
+	return 0;
+}
+
+// A mediated device that is not there yet: every parent that could make one is asked, and one that refuses decides.
+static int ask_parents(const char *path, const char *type, const char *version, char *where, size_t where_size)
+{
+	const char *bus = strstr(path, "/bus/mdev/devices/");
+	char dir[PATH_MAX], parent[PATH_MAX];
+	int verdict = 0;
+	if (!bus || snprintf(dir, sizeof(dir), "%.*s/class/mdev_bus", (int)(bus - path), path) >= (int)sizeof(dir))
+		return 0;
+	DIR *d = opendir(dir);
+	for (struct dirent *e; d && verdict >= 0 && (e = readdir(d));) {
+		if (e->d_name[0] == '.' || snprintf(parent, sizeof(parent), "%s/%s", dir, e->d_name) >= (int)sizeof(parent))
+			continue;
+		int r = ask_type(parent, type, version, where, where_size);
+		verdict = r != 0 ? r : verdict;
+	}
+	if (d)
+		closedir(d);
+	return verdict;
+}
+
 int ls_vfio_check_version(const char *path, const char *type, const char *version, char *where, size_t where_size)
 {
-	char parent[PATH_MAX], rest[256];
+	char parent[PATH_MAX];
 	if (where_size > 0)
 		where[0] = 0;
 	if (!*version || strlen(version) > ATTRIBUTE_MAX || !*type || strchr(type, '/') || *type == '.')
 		return -EINVAL;
-	parent_of(path, parent);
-	// The parent may itself be the path: before the mediated device exists there is no other.
-	const char *dirs[] = {path, parent};
-	static const char *const forms[] = {"migration_version/%s", "mdev_supported_types/%s/migration_version"};
-	for (size_t d = 0; d < 2; d++) {
-		for (size_t f = 0; f < 2; f++) {
-			if (!dirs[d][0] || snprintf(rest, sizeof(rest), forms[f], type) >= (int)sizeof(rest))
-				continue;
-			int r = write_version(dirs[d], rest, version, where, where_size);
-			if (r != 0)
-				return r;
-		}
-	}
-	// A function that is no mediated device offers it in its own directory; a parent has a directory of that name.
+	if (access(path, F_OK) < 0 && errno == ENOENT)
+		return ask_parents(path, type, version, where, where_size);
+	// Its own attribute knows more than the type's: how much memory this one has. A parent has a directory of that name.
 	int r = write_version(path, "migration_version", version, where, where_size);
-	return r == -EISDIR ? 0 : r;
+	if (r != 0 && r != -EISDIR)
+		return r;
+	if (where_size > 0)
+		where[0] = 0;
+	// The path may itself be a parent.
+	r = ask_type(path, type, version, where, where_size);
+	parent_of(path, parent);
+	return r == 0 && parent[0] ? ask_type(parent, type, version, where, where_size) : r;
 }

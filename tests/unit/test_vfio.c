@@ -74,8 +74,14 @@ static int make_tree(void **state)
 	make_link("parent/uuid/driver", "/nowhere/drivers/some_vdev");
 	make_link("parent/uuid/iommu_group", "/tmp");
 	make_file("parent/uuid/migration_version", "8086-193b-x-1\n");
+	make_dir("parent/plain");
 	make_dir("bus");
 	make_link("bus/uuid", "../parent/uuid");
+	make_dir("bus/mdev");
+	make_dir("bus/mdev/devices");
+	make_dir("class");
+	make_dir("class/mdev_bus");
+	make_link("class/mdev_bus/pf0", "../../parent");
 	make_dir("pci");
 	make_file("pci/vendor", "0x15b3\n");
 	make_file("pci/device", "0x101e\n");
@@ -128,11 +134,40 @@ static void an_absent_device_is_no_error(void **state)
 	vfio->close(NULL);
 }
 
+static void a_device_is_asked_before_its_parent(void **state)
+{
+	char where[300], text[64];
+	assert_int_equal(vfio->check_version(at("bus/uuid"), "new-type", "8086-193b-x-1", where, sizeof(where)), 1);
+	assert_non_null(strstr(where, "/bus/uuid/migration_version"));
+	read_file("parent/uuid/migration_version", text, sizeof(text));
+	assert_string_equal(text, "8086-193b-x-1\n"); // written over the old bytes, as to a file
+	read_file("parent/migration_version/new-type", text, sizeof(text));
+	assert_string_equal(text, "");
+}
+
+static void before_the_device_exists_every_parent_that_could_make_it_is_asked(void **state)
+{
+	char where[300];
+	assert_int_equal(vfio->check_version(at("bus/mdev/devices/new"), "new-type", "v1", where, sizeof(where)), 1);
+	assert_non_null(strstr(where, "/class/mdev_bus/pf0/migration_version/new-type"));
+	assert_int_equal(vfio->check_version(at("bus/mdev/devices/new"), "other", "v1", where, sizeof(where)), 0);
+	assert_string_equal(where, "");
+	// One that refuses decides.
+	make_dir("other-parent");
+	make_dir("other-parent/migration_version");
+	make_dir("other-parent/migration_version/new-type"); // as good as a refusal: EISDIR
+	make_link("class/mdev_bus/pf1", "../../other-parent");
+	assert_int_equal(vfio->check_version(at("bus/mdev/devices/new"), "new-type", "v1", where, sizeof(where)), -EISDIR);
+	assert_non_null(strstr(where, "/pf1/"));
+	// Nobody to ask.
+	assert_int_equal(vfio->check_version(at("bus/nobody"), "new-type", "v1", where, sizeof(where)), 0);
+}
+
 static void versions_are_asked_of_the_parent(void **state)
 {
 	char where[300], text[64];
-	// By the device's path, and by the parent's while there is no device yet.
-	assert_int_equal(vfio->check_version(at("bus/uuid"), "new-type", "v1", where, sizeof(where)), 1);
+	// Of a device without an attribute of its own, and of the parent itself.
+	assert_int_equal(vfio->check_version(at("parent/plain"), "new-type", "v1", where, sizeof(where)), 1);
 	assert_non_null(strstr(where, "/parent/migration_version/new-type"));
 	read_file("parent/migration_version/new-type", text, sizeof(text));
 	assert_string_equal(text, "v1");
@@ -175,6 +210,8 @@ int main(void)
 		cmocka_unit_test(a_mediated_device_is_described),
 		cmocka_unit_test(a_pci_function_is_described_by_its_ids),
 		cmocka_unit_test(an_absent_device_is_no_error),
+		cmocka_unit_test(a_device_is_asked_before_its_parent),
+		cmocka_unit_test(before_the_device_exists_every_parent_that_could_make_it_is_asked),
 		cmocka_unit_test(versions_are_asked_of_the_parent),
 		cmocka_unit_test(no_attribute_is_told_apart_from_a_refusal),
 		cmocka_unit_test(an_fd_that_is_no_device_is_refused),
