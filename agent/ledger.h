@@ -76,7 +76,14 @@ struct ls_ledger_identity {
 	uint64_t term;
 	char coordinator[LS_NAME_MAX];
 };
-int ls_ledger_read(const char *path, struct ls_ledger_identity *identity, ls_ledger_each_fn *each,
-		   ls_ledger_each_claim_fn *each_claim, void *user, struct ls_error *err);
+struct ls_ledger_reader {
+	ls_ledger_each_fn *record;
+	ls_ledger_each_claim_fn *claim;
+	void (*word)(void *user, const char *migration, enum ls_word word, uint64_t time_ms);
+	void *user;
+};
+int ls_ledger_read(const char *path, struct ls_ledger_identity *identity, const struct ls_ledger_reader *reader,
+		   struct ls_error *err);
+bool ls_ledger_in_use(const char *path); // by an agent that runs
 
 #endif

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the ledger holds, record by record.
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include "agent/ledger_sql.h"
 
@@ -72,19 +75,57 @@ int ls_ledger_sql_each_claim(sqlite3 *db, ls_ledger_each_claim_fn *each, void *u
 	return r;
 }
 
-int ls_ledger_read(const char *path, struct ls_ledger_identity *identity, ls_ledger_each_fn *each,
-		   ls_ledger_each_claim_fn *each_claim, void *user, struct ls_error *err)
+static int each_word(sqlite3 *db, const struct ls_ledger_reader *reader, struct ls_error *err)
+{
+	char migration[LS_NAME_MAX];
+	sqlite3_stmt *q = NULL;
+	int step;
+
+	if (sqlite3_prepare_v2(db, "SELECT migration, word, time_ms FROM word ORDER BY rowid", -1, &q, NULL) != SQLITE_OK)
+		return ls_ledger_sql_failed(db, "cannot be read", err);
+	while ((step = sqlite3_step(q)) == SQLITE_ROW) {
+		copy_text(migration, sizeof(migration), q, 0);
+		reader->word(reader->user, migration, ls_word_parse((const char *)sqlite3_column_text(q, 1)),
+			     (uint64_t)sqlite3_column_int64(q, 2));
+	}
+	int r = step == SQLITE_DONE ? 0 : ls_ledger_sql_failed(db, "cannot be read", err);
+	sqlite3_finalize(q);
+	return r;
+}
+
+int ls_ledger_read(const char *path, struct ls_ledger_identity *identity, const struct ls_ledger_reader *reader,
+		   struct ls_error *err)
 {
 	sqlite3 *db;
 	int r = ls_ledger_sql_open(path, false, &db, err);
 
 	if (r < 0)
 		return r;
-	r = ls_ledger_sql_identity(db, identity->id, &identity->term, identity->coordinator, err);
+	r = ls_ledger_sql_exec(db, "BEGIN", "cannot be read", err); // all of it as of one moment
 	if (r == 0)
-		r = ls_ledger_sql_each(db, each, user, err);
+		r = ls_ledger_sql_identity(db, identity->id, &identity->term, identity->coordinator, err);
 	if (r == 0)
-		r = ls_ledger_sql_each_claim(db, each_claim, user, err);
+		r = ls_ledger_sql_each(db, reader->record, reader->user, err);
+	if (r == 0)
+		r = each_word(db, reader, err);
+	if (r == 0)
+		r = ls_ledger_sql_each_claim(db, reader->claim, reader->user, err);
 	sqlite3_close_v2(db);
 	return r;
+}
+
+bool ls_ledger_in_use(const char *path)
+{
+	char name[4096];
+	bool used;
+	int fd;
+
+	if ((size_t)snprintf(name, sizeof(name), "%s.lock", path) >= sizeof(name))
+		return false;
+	fd = open(name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	used = flock(fd, LOCK_SH | LOCK_NB) < 0;
+	close(fd);
+	return used;
 }

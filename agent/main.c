@@ -12,7 +12,7 @@
 
 static const char usage[] =
 	"usage: lockstep-agent --config FILE [--check] [--log error|warn|info|debug]\n"
-	"       lockstep-agent show --config FILE\n"
+	"       lockstep-agent show --config FILE [--devices] [--output text|json]\n"
 	"       lockstep-agent --faults              named fault points, for tests\n";
 
 struct world {
@@ -90,6 +90,8 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
+		{ "devices", no_argument, NULL, 'd' },
+		{ "output", required_argument, NULL, 'o' },
 		{ "check", no_argument, NULL, 'k' },
 		{ "faults", no_argument, NULL, 'f' },
 		{ "log", required_argument, NULL, 'l' },
@@ -97,6 +99,7 @@ int main(int argc, char **argv)
 		{ "version", no_argument, NULL, 'v' },
 		{ NULL, 0, NULL, 0 },
 	};
+	struct ls_show_options how = { .json = false };
 	enum ls_log_level level = LS_LOG_INFO;
 	struct ls_agent_config *config;
 	const char *path = NULL;
@@ -119,6 +122,16 @@ int main(int argc, char **argv)
 				return 2;
 			}
 			break;
+		case 'd':
+			how.states = true;
+			break;
+		case 'o':
+			how.json = strcmp(optarg, "json") == 0;
+			if (!how.json && strcmp(optarg, "text") != 0) {
+				fprintf(stderr, "lockstep-agent: --output %s: text or json\n", optarg);
+				return 2;
+			}
+			break;
 		case 'f':
 			ls_fault_list("agent", stdout);
 			return 0;
@@ -133,7 +146,7 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	if (!path || optind != argc) {
+	if (!path || optind != argc || (!show && (how.states || how.json)) || (show && check)) {
 		fputs(usage, stderr);
 		return 2;
 	}
@@ -143,7 +156,7 @@ int main(int argc, char **argv)
 	r = ls_agent_config_load(path, &config, &err);
 	if (r < 0)
 		return fail(&err, 2);
-	r = show ? ls_show(config) : check ? 0 : serve(config);
+	r = show ? ls_show(config, &how) : check ? 0 : serve(config);
 	ls_agent_config_free(config);
 	return r;
 }

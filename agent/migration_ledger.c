@@ -45,17 +45,29 @@ void ls_migration_persist(struct ls_migration *m, enum ls_word word)
 
 static void on_conflict(void *user, int status, const struct ls_error *err)
 {
+	struct write *w = user;
+	struct ls_agent *a = w->m->agent;
+
 	if (status == 0)
-		return;
-	ls_log_error("ledger.failed", err, "what=conflict");
-	ls_agent_fall_silent(user, err); // the next life would not know of it
+		ls_log(LS_LOG_WARN, "conflict.kept", "migration=%s", w->m->params.migration);
+	else
+		ls_log_error("ledger.failed", err, "migration=%s what=conflict", w->m->params.migration);
+	free(w);
+	if (status < 0)
+		ls_agent_fall_silent(a, err); // the next life would not know of it
 }
 
+// It is told at once. A life that ends before it is written asks the other side again: its fence is not settled.
 void ls_migration_conflict(struct ls_migration *m)
 {
+	struct write *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		abort();
+	w->m = m;
 	m->done = false; // an operator has to close it, and until then it holds the VM
 	ls_agent_known(m->agent, m->params.migration)->record.conflict = true;
-	ls_ledger_conflict(m->agent->ledger, m->params.migration, on_conflict, m->agent);
+	ls_ledger_conflict(m->agent->ledger, m->params.migration, on_conflict, w);
 }
 
 static void on_noted(void *user, int status, const struct ls_error *err)

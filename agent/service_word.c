@@ -134,6 +134,7 @@ static void on_tombstone(void *user, int status, const struct ls_error *err)
 		if (!ls_agent_remember(q->agent, &record))
 			abort();
 		reply(q->agent, q->call, q->migration, LS_WORD_ABORTED, LS_SIDE_DEST);
+		ls_agent_prune(q->agent);
 	}
 	free(q);
 }

@@ -182,7 +182,7 @@ def schedule(kinds, source="a", destination="b", precopy=False):
 class Pair:
     """Two agents, each with a simulated host of its own, and the moves between them."""
 
-    def __init__(self, directory, kinds=("p2p", "p2p"), adapter="none", vm_keys="", env=None):
+    def __init__(self, directory, kinds=("p2p", "p2p"), adapter="none", vm_keys="", env=None, **agent_keys):
         self.kinds = kinds
         self.term = agent_pb.Term(number=1, coordinator="c")
         self.hosts, self.agents = [], []
@@ -194,7 +194,7 @@ class Pair:
                            f"slot = s{i}\n" for i in range(len(kinds)))
             text += f"[vm vm1]\nadapter = {adapter}\n{vm_keys}"
             self.hosts.append(sim)
-            self.agents.append(Agent(place, host, text, env=env, arc_timeout_ms=5000))
+            self.agents.append(Agent(place, host, text, env=env, **{"arc_timeout_ms": 5000, **agent_keys}))
         self.source, self.destination = self.agents
 
     def requests(self, name=None, deadline_ms=0, precopy=False, kinds=None):
