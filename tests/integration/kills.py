@@ -1,36 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One migration with a process killed, frozen or cut off, or a VMM dead, at one named fault point; what was seen."""
+"""One migration with a process killed, frozen or cut off, or a VMM dead or frozen, at one pass of a named fault point."""
+import contextlib
 import dataclasses
+import datetime
 import functools
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
-import grpc
-
 import messages
+from client import Client
+from faultlog import FaultLog
+from flows import FLOWS
 from frames import Proxy
-from processes import binary, sanitizer
-from reliability import OPERATOR
+from processes import binary, build_dir, sanitizer
 from stack import Stack
+from verdict import outcome
 
 M = messages.migration
 SLOW = 4 if sanitizer() else 1
 END_S = 45 * SLOW              # the coordinator itself waits 30 s for a silent destination
 REACTION_S = 1.0               # how long a freeze lasts if nobody is seen to react to it
+LATE_S = 10 * SLOW             # a point that is passed after the end is passed by then
 HERE = os.path.dirname(os.path.abspath(__file__))
 PLACES = ("source", "destination", "coordinator")
-KINDS = {"source": ("kill", "freeze", "cut", "source-vmm", "destination-vmm"),
-         "destination": ("kill", "freeze", "cut", "destination-vmm", "source-vmm"),
-         "coordinator": ("kill", "freeze")}
 
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    flow: str      # "move": nothing else goes wrong; "unwind": the destination refuses an image
+    flow: str      # flows.py
     place: str     # whose fault point it is
     point: str
     number: int    # at which pass
@@ -43,101 +45,132 @@ class Scenario:
 class Run:
     """A stack under the service manager, with its evidence."""
 
-    def __init__(self, scenario=None, flow="move", then=None):
-        self.scenario, self.flow, self.then = scenario, scenario.flow if scenario else flow, then
-        self.stack = Stack(types=("p2p", "full"), rate=2000, latency_ms=1, managed=True)
+    def __init__(self, scenario=None, flow="move"):
+        self.scenario = scenario
+        self.flow = FLOWS[scenario.flow if scenario else flow]
+        self.changed = threading.Condition(threading.RLock())
+        self.said = {}           # process name -> lines so far
+        self.stack = Stack(types=self.flow.types, rate=2000, latency_ms=1, managed=True)
+        self.stack.on_line = self.hear
+        self.hosts = {"source": self.stack.a, "destination": self.stack.b}
+        self.owner = {**self.hosts, "coordinator": self.stack}
         self.events = self.stack.folder("vmm.events")
-        self.logs = {place: self.stack.folder(f"{place}.faults") for place in PLACES}
-        self.owner = {"source": self.stack.a, "destination": self.stack.b, "coordinator": self.stack}
-        self.proxy = self.channel = None
-        for host in (self.stack.a, self.stack.b):
+        self.proxies = {}
+        self.client = None
+        self.logs = {place: self.lives(place) for place in PLACES}
+        for place, host in self.hosts.items():
             host.vmm_env = {"LOCKSTEP_VMM_EVENTS": self.events}
-        for place, owner in self.owner.items():
-            owner.first_env = [{"LOCKSTEP_FAULT_LOG": self.logs[place]}]
-        if scenario:
-            action = "kill" if scenario.kind == "kill" else "stop"
-            self.owner[scenario.place].first_env[0]["LOCKSTEP_FAULT"] = f"{scenario.point}#{scenario.number}={action}"
-            if then:    # where the second life dies
-                self.owner[scenario.place].first_env.append({"LOCKSTEP_FAULT": f"{then}=kill"})
-            if scenario.kind == "cut":
-                self.proxy = Proxy(self.stack.b.stream)
-                self.stack.b.stream_as_told = self.proxy.address
+            host.simhost_env = {"LOCKSTEP_SIM_EVENTS": self.stack.folder(f"{place}.live")}
+        if scenario and scenario.kind.startswith("cut"):
+            self.put_proxies()
+        self.flow.options(self)
+
+    def lives(self, place):
+        """A log for each life of the place's process up to the one that is struck, and its orders."""
+        deaths = self.flow.again.get(place, ())
+        orders = [f"{point}=kill" for point in deaths] + [self.flow.orders.get(place, "")]
+        if self.scenario and self.scenario.place == place:
+            action = "kill" if self.scenario.kind == "kill" else "stop"
+            mine = f"{self.scenario.point}#{self.scenario.number}={action}"
+            orders[-1] = ",".join(filter(None, (orders[-1], mine)))
+        logs = [FaultLog(self.stack.folder(f"{place}.faults.{i}"), self.changed) for i in range(len(orders))]
+        self.owner[place].first_env = [{"LOCKSTEP_FAULT_LOG": log.path, **({"LOCKSTEP_FAULT": order} if order else {})}
+                                       for log, order in zip(logs, orders)]
+        return logs
+
+    def put_proxies(self):
+        for place, host in self.hosts.items():
+            self.proxies[place] = Proxy(host.listen)
+            self.proxies[f"{place}.stream"] = Proxy(host.stream)
+            host.reached_at = self.proxies[place].address
+            host.stream_as_told = self.proxies[f"{place}.stream"].address
 
     def __enter__(self):
         try:
             self.stack.start()
             self.stack.boot()
+            self.flow.begin(self.stack)
+            self.before = {place: len(logs[-1].passes()[:logs[-1].mark()]) for place, logs in self.logs.items()}
+            spec = self.stack.spec(deadline_ms=5000 * SLOW, hold=self.flow.hold)
+            self.client = Client(self, spec)
         except BaseException:
             self.stop()
             raise
-        if self.flow == "unwind":
-            self.stack.b.debug("b1", "fail RESUMING STOP EBADMSG")
-        self.passed = {place: len(self.log(place)) for place in PLACES}
-        self.spec = self.stack.spec(deadline_ms=5000 * SLOW)
-        self.started = False
-        self.dial()
         return self
 
     def __exit__(self, kind, value, trace):
         self.stop()
 
     def stop(self):
-        if self.channel:
-            self.channel.close()
-        if self.proxy:
-            self.proxy.close()
-        for service in self.stack.services:
-            service.stop(signal.SIGKILL)   # one that waits for an operator would not end
-        self.stack.stop()
+        with contextlib.ExitStack() as last:
+            for logs in self.logs.values():
+                for log in logs:
+                    last.callback(log.close)
+            last.callback(self.stack.stop, signal.SIGKILL)   # one that waits for an operator would not end
+            for proxy in self.proxies.values():
+                last.callback(proxy.close)
+            if self.client:
+                last.callback(self.client.close)
+
+    def hear(self, process):
+        with self.changed:
+            self.said[process.name] = self.said.get(process.name, 0) + 1
+            self.changed.notify_all()
 
     # ---- the fault ----
 
-    def log(self, place):
-        try:
-            with open(self.logs[place], encoding="ascii") as file:
-                return file.read().splitlines()
-        except FileNotFoundError:
-            return []
+    @property
+    def struck_log(self):
+        return self.logs[self.scenario.place][-1]
 
     def announced(self):
-        s = self.scenario
-        start = f"{s.point} #{s.number} "
-        return any(line.startswith(start) and not line.endswith(" pass") for line in self.log(s.place))
+        return self.struck_log.acted(self.scenario.point, self.scenario.number)
 
     @property
     def service(self):
         owner = self.owner[self.scenario.place]
         return owner.coordinator_service if self.scenario.place == "coordinator" else owner.agent_service
 
-    def frozen(self):
-        with open(f"/proc/{self.service.process.pid}/stat", encoding="ascii") as file:
-            return file.read().rpartition(")")[2].split()[0] == "T"
-
-    def others_say(self):
-        """Lines of the other processes' logs."""
-        return sum(len(process.err) for process in self.stack.processes if process is not self.service.process)
-
-    def wait_frozen(self):
-        while not self.frozen():
-            pause()
+    def wait_reaction(self, *frozen):
+        """Until another process than these says something, at most REACTION_S."""
+        def heard():
+            return sum(n for name, n in self.said.items() if name not in [process.name for process in frozen])
+        with self.changed:
+            quiet = heard()
+            self.changed.wait_for(lambda: heard() != quiet, REACTION_S)
 
     def strike(self):
         """The fault point has been reached: what happens there."""
-        s, stack = self.scenario, self.stack
-        if s.kind == "kill":
-            self.service.wait_starts(3 if self.then else 2)
+        kind, place = self.scenario.kind, self.scenario.place
+        if kind == "kill":
+            if self.service.restart != "no":
+                self.service.wait_starts(len(self.logs[place]) + 1)
             return
-        self.wait_frozen()
-        if s.kind == "freeze":
-            quiet, end = self.others_say(), time.monotonic() + REACTION_S
-            while self.others_say() == quiet and time.monotonic() < end:
-                pause()
-        elif s.kind == "cut":
-            for connection in list(self.proxy.connections):
-                connection.close()
+        process = self.service.process
+        process.wait_frozen()
+        if kind == "freeze":
+            self.wait_reaction(process)
+        elif kind == "vmm-freeze":
+            vmm = self.hosts[place].vmm
+            if vmm.alive():
+                vmm.freeze()
+            process.thaw()
+            self.wait_reaction(process, vmm)
+            vmm.thaw()
+        elif kind.endswith("-vmm"):
+            self.bury(self.hosts[kind[:-4]])
         else:
-            self.bury(stack.a if s.kind == "source-vmm" else stack.b)
-        self.service.process.popen.send_signal(signal.SIGCONT)
+            self.cut(kind, place)
+        process.thaw()
+
+    def cut(self, kind, place):
+        if kind == "cut":
+            names = [f"{host}.stream" for host in self.hosts]
+        else:
+            names = [place if kind == "cut-coordinator" else kind[4:]]
+        for name in names:
+            for connection in list(self.proxies[name].connections):
+                connection.close()
 
     def bury(self, host):
         host.vmm.kill()
@@ -147,140 +180,116 @@ class Run:
 
     def crashed(self):
         """Processes that ended otherwise than asked to, and that nobody killed."""
-        victims = [host.vmm for host in (self.stack.a, self.stack.b)]
-        if self.scenario.kind == "kill":
-            victims += [p for p in self.stack.processes if p.name == self.service.name][:2 if self.then else 1]
-        return [f"{p.name}: {p.popen.poll()}" for p in self.stack.processes
-                if p.popen.poll() not in (None, 0) and p not in victims]
+        killed = sum(len(deaths) for deaths in self.flow.again.values()) + (self.scenario.kind == "kill")
+        ended = [p for p in self.stack.processes if p.popen.poll() not in (None, 0)]
+        daemons = [p for p in ended if not p.name.startswith("vmm-") and p.popen.poll() != -signal.SIGKILL]
+        kills = [p for p in ended if not p.name.startswith("vmm-") and p.popen.poll() == -signal.SIGKILL]
+        vmms = [p for p in ended if p.name.startswith("vmm-") and p.popen.poll() != -signal.SIGKILL]
+        return [f"{p.name}: {p.popen.poll()}" for p in daemons + vmms + kills[killed:]]
 
-    # ---- the migration ----
-
-    def dial(self):
-        if self.channel:
-            self.channel.close()
-        self.channel = grpc.insecure_channel(self.stack.address, [("grpc.use_local_subchannel_pool", 1)])
-        self.api = messages.lockstep(self.channel)
-
-    def ask(self, method, request):
-        """An answer of the coordinator, or None while it cannot give one."""
-        try:
-            return getattr(self.api, method)(request, timeout=0.3 * SLOW)
-        except grpc.RpcError as error:
-            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNKNOWN,
-                                grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED):
-                self.dial()   # a channel that has failed once waits for seconds
-                return None
-            raise
-
-    def migration(self):
-        """Starts it, as often as it takes (Start is idempotent), and tells how it stands."""
-        if not self.started:
-            self.started = self.ask("Start", M.StartRequest(spec=self.spec, actor="test")) is not None
-        return self.ask("Get", M.GetRequest(id=self.spec.id)) if self.started else None
+    # ---- the end ----
 
     def to_the_end(self):
         """The migration as it ended, or as it was when patience did; was the fault point reached?"""
-        struck, last, end = self.scenario is None, None, time.monotonic() + END_S
-        while time.monotonic() < end:
-            last = self.migration() or last
-            if not struck and self.announced():
-                struck = True
-                self.strike()
-            elif last and last.phase >= M.PHASE_DONE:
-                break
-            pause()
-        return last, struck
+        end, struck = time.monotonic() + END_S, self.scenario is None
+        with self.changed:
+            if not struck:
+                self.changed.wait_for(lambda: self.announced() or self.client.ended, END_S)
+                struck = self.announced() or self.changed.wait_for(self.announced, LATE_S)
+        if struck and self.scenario:
+            self.strike()
+        with self.changed:
+            self.changed.wait_for(lambda: self.client.ended, max(0, end - time.monotonic()))
+        if self.client.error:
+            raise self.client.error
+        return self.client.view, struck
 
     def judge(self):
-        stack = self.stack
-        done = subprocess.run([sys.executable, os.path.join(HERE, "judge.py"), "--ask", binary("lockstep-testvmm"),
-                               "--events", self.events, f"source={stack.a.path('control')}",
-                               f"destination={stack.b.path('control')}"], capture_output=True, text=True, timeout=90)
+        argv = [sys.executable, os.path.join(HERE, "judge.py"), "--ask", binary("lockstep-testvmm"), "--simhost",
+                binary("lockstep-simhost"), "--events", self.events]
+        for place, host in self.hosts.items():
+            argv.append(",".join([f"{place}={host.path('control')}", host.path("hw"), self.stack.folder(f"{place}.live"),
+                                  *host.devices]))
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=90 * SLOW)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-
-def pause():
-    time.sleep(0.005)  # between two looks at what tells no one when it changes
-
-
-def outcome(scenario, migration, struck, verdict, crashed=()):
-    """(what happened, why that is a violation or None)"""
-    running, vmm_died = verdict["running"], scenario.kind.endswith("-vmm")
-    if verdict["overlaps"] or len(running) > 1:
-        return "two run", f"two ran at once: {verdict['overlaps']}"
-    if crashed:
-        return "crashed", f"ended by themselves: {crashed}"
-    if not struck:
-        return "not reached", None
-    if migration is None or migration.phase < M.PHASE_DONE:
-        phase = M.Phase.Name(migration.phase) if migration else "no answer"
-        return "no end", f"no end within {END_S} s: {phase}, {words(migration)}; running: {running}"
-    if running and not verdict["whole"]:
-        return "damaged", "; ".join(verdict["errors"])[:300]
-    phase, reason = M.Phase.Name(migration.phase)[6:], migration.error.reason
-    if phase == "OPERATOR":
-        known = reason in OPERATOR or vmm_died
-        return f"operator: {reason}", None if known else f"no reason for an operator: {migration.error.message}"
-    wanted = {"DONE": "destination", "RETURNED": "source", "REFUSED": "source"}[phase]
-    what = {"DONE": "moved", "RETURNED": "returned", "REFUSED": "refused"}[phase]
-    if running == [wanted]:
-        return what, None
-    if vmm_died and not running and (scenario.kind == f"{wanted}-vmm"):
-        return "died with its VMM", None
-    return what, f"{phase}, but the VM runs at {running or 'neither host'} ({verdict['states']}), {words(migration)}"
+    def passed(self, place):
+        """[(point, number)] since the migration began, in the life that is struck."""
+        return self.logs[place][-1].passes()[self.before[place]:]
 
 
-def words(migration):
-    return f"words {migration.source_word or '-'}/{migration.destination_word or '-'}" if migration else "no words"
+@functools.lru_cache(maxsize=None)
+def source():
+    """What was built: its commit, with + where the daemons' code differs from it."""
+    with open(os.path.join(build_dir(), "CMakeCache.txt"), encoding="utf-8") as cache:
+        home = next(line.split("=", 1)[1].strip() for line in cache if line.startswith("CMAKE_HOME_DIRECTORY:"))
+
+    def git(*args):
+        return subprocess.run(["git", "-C", home, *args], capture_output=True, text=True, check=False).stdout.strip()
+    changed = git("status", "--porcelain", "--untracked-files=no", "agent", "coordinator", "common", "proto", "kmod/model")
+    return (git("rev-parse", "--short=12", "HEAD") or "unknown") + ("+" if changed else "")
 
 
-def run(scenario, then=None):
-    """The record of one run; `violation` is None where the rules were kept."""
+def run(scenario):
+    """The record of one run, `violation` None where the rules were kept; and the processes' last lines if not."""
     begin = time.monotonic()
-    with Run(scenario, then=then) as r:
+    with Run(scenario) as r:
         migration, struck = r.to_the_end()
         verdict = r.judge()
         what, violation = outcome(scenario, migration, struck, verdict, r.crashed())
-        tails = r.stack.tails() if violation else ""
+        tails = r.stack.tails() + f"\n{verdict}" if violation else ""
+        reached = sorted({point for place in PLACES for log in r.logs[place] for point, _ in log.passes()})
     return {**dataclasses.asdict(scenario), "outcome": what, "violation": violation,
             "dark_ms": round(verdict["dark_ms"], 1),
             "source_word": migration.source_word if migration else "",
             "destination_word": migration.destination_word if migration else "",
-            "reason": migration.error.reason if migration else "", "seconds": round(time.monotonic() - begin, 2)}, tails
+            "reason": migration.error.reason if migration else "", "seconds": round(time.monotonic() - begin, 2),
+            "commit": source(), "date": datetime.date.today().isoformat()}, tails, reached
 
 
 def record(flow):
-    """{place: {point: [pass numbers after the migration began]}}: what a migration without a fault passes by."""
+    """{place: {point: [pass numbers after the migration began]}}: what a migration passes by when nothing strikes."""
     with Run(flow=flow) as r:
         migration, _ = r.to_the_end()
-        assert migration.phase == (M.PHASE_DONE if flow == "move" else M.PHASE_RETURNED), migration
+        what, violation = outcome(Scenario(flow, "none", "none", 0, "none"), migration, True, r.judge())
+        assert what == FLOWS[flow].ends and not violation, f"{flow}: {what}: {violation}\n{r.stack.tails()}"
+        with r.changed:
+            for place, point in FLOWS[flow].late.items():
+                assert r.changed.wait_for(lambda p=place, q=point: q in [name for name, _ in r.passed(p)], LATE_S), point
         passed = {}
         for place in PLACES:
-            for line in r.log(place)[r.passed[place]:]:
-                point, number, _ = line.split()
-                passed.setdefault(place, {}).setdefault(point, []).append(int(number[1:]))
+            for point, number in r.passed(place):
+                passed.setdefault(place, {}).setdefault(point, []).append(number)
         return passed
 
 
 @functools.lru_cache(maxsize=None)
 def points():
-    """(flow, place, point, pass): each point of both flows once, at its first pass."""
+    """[(flow, place, point, passes)]: each point in the first flow that passes it: its first pass, and its second."""
     found, seen = [], set()
-    for flow in ("move", "unwind"):
+    for flow in FLOWS:
         for place, passed in record(flow).items():
             for point, numbers in passed.items():
-                if (place, point) not in seen and not point.startswith("coordinator.event.progress"):
+                if (place, point) not in seen:
                     seen.add((place, point))
-                    found.append((flow, place, point, numbers[0]))
+                    found.append((flow, place, point, numbers[:2]))
     return found
 
 
 def all_scenarios():
-    return [Scenario(*point, kind) for point in points() for kind in KINDS[point[1]]]
+    return [Scenario(flow, place, point, number, kind) for flow, place, point, numbers in points()
+            for number in numbers for kind in FLOWS[flow].kinds(place)]
 
 
-def sample(every=1):
-    """Each point with one kind, rotating; every `every`-th of them."""
-    chosen = [Scenario(*point, KINDS[point[1]][i % len(KINDS[point[1]])]) for i, point in enumerate(points())]
-    return chosen[::every]
+def sample():
+    """Each point killed, frozen or cut off in turn; every fourth with another kind as well; second passes in turn."""
+    chosen = []
+    for i, (flow, place, point, numbers) in enumerate(points()):
+        kinds = FLOWS[flow].kinds(place)
+        plain = [kind for kind in kinds if kind in ("kill", "freeze") or kind.startswith("cut")]
+        other = [kind for kind in kinds if kind not in plain]
+        chosen.append(Scenario(flow, place, point, numbers[i // len(plain) % len(numbers)], plain[i % len(plain)]))
+        if i % 4 == 0 and other:
+            chosen.append(Scenario(flow, place, point, numbers[0], other[i // 4 % len(other)]))
+    return chosen

@@ -70,8 +70,8 @@ def _die_with_parent():
 class Process:
     """Lines of stdout and stderr are kept, in the order in which each came."""
 
-    def __init__(self, name, argv, env=None, pass_fds=()):
-        self.name = name
+    def __init__(self, name, argv, env=None, pass_fds=(), on_line=None):
+        self.name, self.on_line = name, on_line
         self.out, self.err = [], []
         self._changed = threading.Condition()
         self._seen = 0
@@ -93,6 +93,8 @@ class Process:
             with self._changed:
                 lines.append(line.rstrip("\n"))
                 self._changed.notify_all()
+            if self.on_line:
+                self.on_line(self)
         with self._changed:
             self._open -= 1
             self._changed.notify_all()
@@ -142,6 +144,18 @@ class Process:
         for reader in self._readers:
             reader.join(LIMIT)
         return status
+
+    def freeze(self):
+        """SIGSTOP, and until every thread of it stands still."""
+        self.popen.send_signal(signal.SIGSTOP)
+        self.wait_frozen()
+
+    def wait_frozen(self):
+        """Until it stands still, or has ended."""
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+    def thaw(self):
+        self.popen.send_signal(signal.SIGCONT)
 
     def kill(self):
         if self.alive():

@@ -1,119 +1,173 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""docs/reliability.md from a run of test_kills.py:
+"""docs/reliability.md from the records of test_kills.py, of one run or of several of the same commit:
 
     LOCKSTEP_TEST_MODE=full LOCKSTEP_KILLS=kills.jsonl python3 -m pytest tests/integration/test_kills.py
-    python3 tests/integration/reliability.py kills.jsonl > docs/reliability.md
+    python3 tests/integration/reliability.py kills.jsonl... > docs/reliability.md
 """
 import collections
 import json
 import sys
 
-KINDS = ("kill", "freeze", "cut", "source-vmm", "destination-vmm")
-# Where an operator is waited for, and why the rules say so (docs/decision.md).
-OPERATOR = {
-    "LOST_AFTER_COMMIT": "rule 6: D committed, and what it had loaded is gone",
-    "VMM_FAILED": "the VMM that should run the VM, or take it back, is dead",
-    "VMM_ABSENT": "the VMM that should run the VM, or take it back, is dead",
-    "ARC_FAILED": "rule 6: a start arc failed after COMMITTED, policy hold",
-    "BAD_STATE": "a device is not where it can go on from: only a reset helps, and that loses its state",
-    "LEDGER": "rule 10: a word could not be written",
-}
+from flows import FLOWS
+from verdict import NEVER, OPERATOR
+
+KINDS = {"kill": "kill", "freeze": "freeze", "cut": "cut: agents", "cut-coordinator": "cut: coordinator",
+         "cut-source": "cut: source", "cut-destination": "cut: destination", "source-vmm": "source VMM",
+         "destination-vmm": "destination VMM", "vmm-freeze": "VMM frozen"}
 PLACES = {"source": "Source agent", "destination": "Destination agent", "coordinator": "Coordinator"}
-SHORT = {"died with its VMM": "VM lost with its VMM", "not reached": "not passed"}
+SHORT = {"died with its VMM": "VM lost with its VMM"}
 
 HEAD = """# What happens when something dies
 
-Generated: `tests/integration/reliability.py` made this page from a run of `tests/integration/test_kills.py`. It starts
-both agents, the coordinator and two test VMMs on simulated hosts, all under a small service manager that plays systemd
-(restart, fd store). To make it anew:
+Generated: `tests/integration/reliability.py` made this page from {runs} of `tests/integration/test_kills.py`, at commit
+`{commit}`, on {date}. That test starts both agents, the coordinator and two test VMMs on simulated hosts, all under a
+small service manager that plays systemd (restart, fd store). To make the page anew:
 
     LOCKSTEP_TEST_MODE=full LOCKSTEP_KILLS=/tmp/kills.jsonl \\
       /usr/bin/python3 -m pytest -p no:cacheprovider tests/integration/test_kills.py
     /usr/bin/python3 tests/integration/reliability.py /tmp/kills.jsonl > docs/reliability.md
 
-Each run is one migration of a VM with two devices. When the process named by the section passes the fault point for
-the first time (`lockstep-agent --faults`, `lockstepd --faults`; `common/fault.h`), one thing happens:
+`LOCKSTEP_SHARD=I/N` makes the I-th N-th of it; `reliability.py` takes several files, if they are of one commit.
+
+Each run is one migration of a VM with two devices. When the process named by the section passes the fault point
+(`lockstep-agent --faults`, `lockstepd --faults`; `common/fault.h`) for the first time after the migration began, and in
+another run for the second time (`#2`, if the first was 1), one thing happens:
 
 - **kill**: SIGKILL; the service manager starts it again at once.
 - **freeze**: SIGSTOP until another process is seen to react, at most a second, then SIGCONT.
-- **cut**: while it is stopped every connection between the agents is closed; new ones can be made.
+- **cut**: while it is stopped every connection is closed between the agents, or between the agent and the coordinator,
+  or, at the coordinator's points, between it and the agent named; new ones can be made.
 - **source VMM**, **destination VMM**: while it is stopped that VMM is killed, and stays dead.
+- **VMM frozen**: its own host's VMM is stopped as in a freeze, while the agent goes on.
 
 The end is judged by `tests/integration/judge.py`, which shares no code and no database with the daemons. It asks the
-VMMs who runs and has every peer-to-peer write and all RAM verified, and reads when guest code ran from what the VMMs
-wrote down themselves: two at once, for however short a time, is a violation. So is an end other than these:
+VMMs who runs and has every peer-to-peer write and all RAM verified, asks the simulated hardware for each device's state,
+and reads when guest code ran, and when devices could start transfers, from what VMMs and hardware wrote down themselves.
+Violations are: two VMMs that run, or devices of both hosts that can transfer, at once and for however short a time; a
+device of the VM that runs which does not, or of the other host which could; anything lost or changed; a fault point that
+was not passed; and an end other than these:
 
-- **moved**, **returned**, **refused**: the VM runs at the destination, or at the source, whole, and nowhere else;
+- **moved**, **returned**, **refused**: the VM runs at the destination, or at the source, whole, and nowhere else; where
+  the fault was the coordinator's, only as the migration would have ended without it;
 - **VM lost with its VMM**: the VMM that had the VM was killed, nobody else may run it, and nobody does;
-- **operator: REASON**: the migration waits for an operator, for a reason that the rules know.
+- **operator: REASON**: the migration waits for an operator, where a VMM was killed, for one of the reasons below.
 """
 
 
+def short(outcome):
+    return SHORT.get(outcome, outcome)
+
+
 def cell(records):
-    names = collections.Counter(SHORT.get(r["outcome"], r["outcome"]) for r in records)
+    names = collections.Counter(short(r["outcome"]) for r in records)
     return " / ".join(f"**{name}**" if any(r["violation"] for r in records) else name for name in names) or ""
 
 
 def table(records):
     kinds = [kind for kind in KINDS if any(r["kind"] == kind for r in records)]
-    yield "| fault point | " + " | ".join(kind.replace("-vmm", " VMM") for kind in kinds) + " |"
+    yield "| fault point | " + " | ".join(KINDS[kind] for kind in kinds) + " |"
     yield "| --- |" + " --- |" * len(kinds)
     rows = {}
     for r in records:
-        rows.setdefault(r["point"], []).append(r)
-    for point in sorted(rows):
-        cells = [cell([r for r in rows[point] if r["kind"] == kind]) for kind in kinds]
-        yield f"| `{point}` | " + " | ".join(cells) + " |"
+        rows.setdefault((r["point"], r["number"]), []).append(r)
+    for (point, number), row in sorted(rows.items()):
+        name = f"`{point}`" + (f" #{number}" if number > 1 else "")
+        yield f"| {name} | " + " | ".join(cell([r for r in row if r["kind"] == kind]) for kind in kinds) + " |"
 
 
-def figures(records):
-    yield "## Figures\n"
-    bad = [r for r in records if r["violation"]]
-    points = len({(r["place"], r["point"]) for r in records})
-    yield f"{len(records)} runs, {points} fault points (those of both agents counted twice), {len(bad)} violations.\n"
-    yield "| outcome | " + " | ".join(KINDS) + " |"
-    yield "| --- |" + " --- |" * len(KINDS)
+def counts(records):
+    kinds = [kind for kind in KINDS if any(r["kind"] == kind for r in records)]
+    yield "Runs, by what happened and how they ended:\n"
+    yield "| outcome | " + " | ".join(KINDS[kind] for kind in kinds) + " | all |"
+    yield "| --- |" + " --- |" * (len(kinds) + 1)
     for outcome in sorted({r["outcome"] for r in records}):
-        counts = [sum(r["outcome"] == outcome and r["kind"] == kind for r in records) for kind in KINDS]
-        yield f"| {SHORT.get(outcome, outcome)} | " + " | ".join(str(n or "") for n in counts) + " |"
+        mine = [sum(r["outcome"] == outcome and r["kind"] == kind for r in records) for kind in kinds]
+        yield f"| {short(outcome)} | " + " | ".join(str(n or "") for n in [*mine, sum(mine)]) + " |"
+    yield "| all | " + " | ".join(str(sum(r["kind"] == kind for r in records)) for kind in kinds) + f" | {len(records)} |"
+    yield "\nBy whose fault point it was:\n"
+    yield "| place | " + " | ".join(KINDS[kind] for kind in kinds) + " |"
+    yield "| --- |" + " --- |" * len(kinds)
+    for place, name in PLACES.items():
+        mine = [sum(r["place"] == place and r["kind"] == kind for r in records) for kind in kinds]
+        yield f"| {name} | " + " | ".join(str(n or "") for n in mine) + " |"
+
+
+def reasons(records):
     asked = sorted({r["reason"] for r in records if r["outcome"].startswith("operator: ")})
     if asked:
-        yield "\nWhat an operator is asked for. Where the VMM that had the VM is dead the first cause may be another one:\n"
-        yield "| reason | runs | why the rules say so |"
+        yield "\nWhat an operator is asked for:\n"
+        yield "| reason | runs | why |"
         yield "| --- | --- | --- |"
         for reason in asked:
             n = sum(r["outcome"] == f"operator: {reason}" for r in records)
-            yield f"| {reason} | {n} | {OPERATOR.get(reason, 'a VMM was killed as well; this came first')} |"
-    yield "\nThe longest time without a running VM, of runs that ended with one:\n"
-    yield "| kind | ms | where |"
-    yield "| --- | --- | --- |"
-    for kind in KINDS:
-        ended = [r for r in records if r["kind"] == kind and r["outcome"] in ("moved", "returned")]
-        if ended:
-            worst = max(ended, key=lambda r: r["dark_ms"])
-            yield f"| {kind} | {worst['dark_ms']:.0f} | {worst['place']}, `{worst['point']}` |"
-    yield "\nA freeze lasts up to 1000 ms itself. The longest run took " \
-          f"{max(r['seconds'] for r in records):.0f} s from the first process to the verdict.\n"
+            yield f"| {reason} | {n} | {OPERATOR.get(reason, '**none**')} |"
+
+
+def darkness(records):
+    yield "\nThe longest time without a running VM, of runs that ended with one, by what happened and how it ended:\n"
+    yield "| outcome | kind | runs | median ms | longest ms | where |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for outcome in ("moved", "returned", "refused"):
+        for kind in KINDS:
+            mine = sorted((r for r in records if (r["kind"], r["outcome"]) == (kind, outcome)), key=lambda r: r["dark_ms"])
+            if mine:
+                worst = mine[-1]
+                yield (f"| {outcome} | {KINDS[kind]} | {len(mine)} | {mine[len(mine) // 2]['dark_ms']:.0f} | "
+                       f"{worst['dark_ms']:.0f} | {worst['place']}, `{worst['point']}`, {FLOWS[worst['flow']].title} |")
+    ended = [r for r in records if r["outcome"] in ("moved", "returned", "refused")]
+    if ended:
+        worst = max(ended, key=lambda r: r["dark_ms"])
+        yield (f"\nOf all: {worst['dark_ms']:.0f} ms, {KINDS[worst['kind']]}, {worst['outcome']}. A freeze lasts up to "
+               "1000 ms itself, and where an operator decides, the time until then is in it. The machine was busy with "
+               "other work, and two runs were under way at once.")
+    yield f"\nThe longest run took {max(r['seconds'] for r in records):.0f} s from the first process to the verdict."
+
+
+def figures(records):
+    bad = [r for r in records if r["violation"]]
+    points = len({(r["place"], r["point"]) for r in records})
+    yield "## Figures\n"
+    yield (f"{len(records)} runs, {points} fault points (those of both agents counted twice), "
+           f"{sum(r['number'] > 1 for r in records)} runs at a later pass than the first, {len(bad)} violations.\n")
+    yield from counts(records)
+    yield from reasons(records)
+    yield from darkness(records)
+    if bad:
+        yield "\n## Violations\n"
+        for r in bad:
+            yield f"- {r['flow']}, {r['place']}, `{r['point']}` #{r['number']}, {r['kind']}: {r['violation']}"
+
+
+def never():
+    yield "## Points that no run passes\n"
+    yield "The test verifies that these are all, and that nothing passes them.\n"
+    yield "| fault point | why |"
+    yield "| --- | --- |"
+    for point, why in sorted(NEVER.items()):
+        yield f"| `{point}` | {why} |"
 
 
 def main():
-    with open(sys.argv[1], encoding="utf-8") as file:
-        records = [json.loads(line) for line in file]
-    print(HEAD)
+    records = []
+    for path in sys.argv[1:]:
+        with open(path, encoding="utf-8") as file:
+            records += [json.loads(line) for line in file]
+    commits = sorted({r["commit"] for r in records})
+    if len(commits) != 1:
+        sys.exit(f"reliability.py: these records are of {len(commits)} commits: {', '.join(commits)}")
+    dates = sorted({r["date"] for r in records})
+    print(HEAD.format(runs="one run" if len(sys.argv) == 2 else f"{len(sys.argv) - 1} partial runs", commit=commits[0],
+                      date=" and ".join(dates)))
     print("\n".join(figures(records)))
-    bad = [r for r in records if r["violation"]]
-    if bad:
-        print("## Violations\n")
-        for r in bad:
-            print(f"- {r['place']}, `{r['point']}`, {r['kind']}: {r['violation']}")
-        print()
-    for flow, title in (("move", "in a move"), ("unwind", "in an unwind: the destination refused an image")):
+    for flow, what in FLOWS.items():
         for place, name in PLACES.items():
             mine = [r for r in records if (r["flow"], r["place"]) == (flow, place)]
             if mine:
-                print(f"## {name}, {title}\n")
-                print("\n".join(table(mine)) + "\n")
+                print(f"\n## {name}, {what.title}\n")
+                print("\n".join(table(mine)))
+    print()
+    print("\n".join(never()))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
 
@@ -24,14 +25,15 @@ class Service:
     """`spawn(argv, env)` makes a Process and is told to whoever wants to know by `on_start(process)`.
 
     `first_env`: a dict for the first start only, or a list of them, one for each of the first starts.
+    `on_end()`: what happens on the host when the service has ended unasked, before a restart.
     `restart`: "always", "on-failure" (any end but status 0) or "no"."""
 
     def __init__(self, name, argv, folder, env=None, first_env=None, restart="on-failure", watchdog_ms=None,
-                 fd_store_max=64, on_start=None, spawn=None, starts_max=20):
+                 fd_store_max=64, on_start=None, spawn=None, starts_max=20, on_end=None):
         self.name, self.argv, self.env = name, argv, dict(env or {})
         self.first_env = first_env if isinstance(first_env, list) else [first_env or {}]
         self.restart, self.watchdog_ms, self.fd_store_max = restart, watchdog_ms, fd_store_max
-        self.on_start, self.starts_max = on_start, starts_max
+        self.on_start, self.starts_max, self.on_end = on_start, starts_max, on_end
         self.spawn = spawn or (lambda argv_, env_, **options: Process(name, argv_, env_, **options))
         self.process, self.starts, self.status = None, 0, None
         self.ready = self.stopping = False
@@ -184,6 +186,8 @@ class Service:
                 self.status = process.popen.returncode
                 again = self._wanted and self.starts < self.starts_max and (
                     self.restart == "always" or (self.restart == "on-failure" and self.status != 0))
+                if self._wanted and self.on_end:
+                    self.on_end()
                 if again:
                     self._start()
                 else:
@@ -205,16 +209,20 @@ class Service:
         self.wait_for(lambda: self.starts >= n, f"start number {n}", limit)
 
     def stop(self, number=signal.SIGTERM, limit=LIMIT):
-        """Ends it for good, and forgets its fds; the exit status."""
+        """Ends it for good, and forgets its fds; the exit status. One that has not ended in time is killed, then raised."""
         with self._changed:
             self._wanted = False
             process = self.process
         if process.alive():
             process.popen.send_signal(number)
             process.popen.send_signal(signal.SIGCONT)
-        status = process.wait(limit)
-        self.close()
-        return status
+        try:
+            return process.wait(limit)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise AssertionError(f"{self.name} did not end within {limit} s of signal {number}\n{process.tail()}") from None
+        finally:
+            self.close()
 
     def close(self):
         with self._changed:

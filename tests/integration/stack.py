@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole of lockstep on this machine: two simulated hosts, an agent on each, the coordinator, test VMMs."""
+import contextlib
 import json
+import signal
 import subprocess
 import sys
 
@@ -31,8 +33,9 @@ class Host:
         self.reached_at = self.listen          # the same for the coordinator
         self.folder = stack.folder
         self.extra_agent_config = ""
-        self.arc_timeout_ms = None
-        self.agent_env, self.vmm_env = {}, {}
+        self.arc_timeout_ms = self.keep_ended = None
+        self.agent_env, self.vmm_env, self.simhost_env = {}, {}, {}
+        self.service_options = {}   # managed: the agent's
         self.first_env = None   # managed: for the first start only, or one of each of the first starts
         self.simhost = self.agent = self.vmm = None
 
@@ -57,7 +60,8 @@ class Host:
             if self.memory[i]:
                 text += f"memory = {self.memory[i]}\n"
         config = self.folder.write(f"{self.letter}-hw.conf", text)
-        self.simhost = self.stack.process(f"simhost-{self.letter}", [binary("lockstep-simhost"), config])
+        self.simhost = self.stack.process(f"simhost-{self.letter}", [binary("lockstep-simhost"), config],
+                                          self.simhost_env)
         self.simhost.expect("ready")
         for name in self.devices:
             for arc in QUIESCE_ARCS:
@@ -74,6 +78,8 @@ class Host:
                 f"vmm = {self.path('vmm')}\nledger = {self.path('ledger.db')}\n")
         if self.arc_timeout_ms:
             text += f"arc_timeout_ms = {self.arc_timeout_ms}\n"
+        if self.keep_ended:
+            text += f"keep_ended = {self.keep_ended}\n"
         for i, name in enumerate(self.devices):
             text += (f"[device {name}]\nvm = {VM}\nprovider = sim\npath = {self.path('hw')}#{name}\n"
                      f"slot = {self.slots[i]}\n")
@@ -84,7 +90,7 @@ class Host:
         if self.stack.managed:
             self.agent_service = self.stack.service(f"agent-{self.letter}",
                                                     [binary("lockstep-agent"), "--config", config], self, "agent",
-                                                    self.agent_env, self.first_env or env)
+                                                    self.agent_env, self.first_env or env, self.service_options)
             self.agent.expect_log("agent.ready")
             return
         self.agent = self.stack.process(f"agent-{self.letter}", [binary("lockstep-agent"), "--config", config],
@@ -93,7 +99,7 @@ class Host:
 
     # ---- VMM ----
 
-    def start_vmm(self, incoming=False, peer=None, **env):
+    def start_vmm(self, incoming=False, peer=None, connected=True, **env):
         argv = [binary("lockstep-testvmm"), "--vm", VM, "--sim", self.path("hw"), "--agent", self.path("vmm"),
                 "--control", self.path("control"), "--stall-ms", "2000", "--ram", "16"]
         for name in self.devices:
@@ -105,7 +111,8 @@ class Host:
         self.vmm = self.stack.process(f"vmm-{self.letter}", argv, {**self.vmm_env, **env})
         self.ram = self.vmm.expect("vmm.ram-listen").split("=")[1] if incoming else None
         self.vmm.expect("vmm.incoming" if incoming else "vmm.running")
-        self.vmm.expect("vmm.connected")
+        if connected:
+            self.vmm.expect("vmm.connected")
         return self
 
     def ask(self, command, limit=LIMIT):
@@ -128,6 +135,8 @@ class Stack:
         self.processes, self.services = [], []
         self.managed = managed   # do the daemons run under the service manager?
         self.first_env = None    # managed: as Host's, for the coordinator
+        self.service_options = {}
+        self.on_line = None      # called with each process that has said something
         self.a = Host(self, "a", types)
         self.b = Host(self, "b", destination_types or types)
         self.address = f"127.0.0.1:{free_port()}"
@@ -150,15 +159,15 @@ class Stack:
             assert not self.complaints(), self.tails()
 
     def process(self, name, argv, env=None, **options):
-        process = Process(name, argv, env, **options)
+        process = Process(name, argv, env, on_line=self.on_line, **options)
         self.processes.append(process)
         return process
 
-    def service(self, name, argv, owner, attribute, env, first_env):
+    def service(self, name, argv, owner, attribute, env, first_env, more):
         """A daemon under the service manager; `owner.attribute` is its newest process."""
         service = Service(name, argv, self.folder, env=env, first_env=first_env,
                           spawn=lambda argv_, env_, **options: self.process(name, argv_, env_, **options),
-                          on_start=lambda process: setattr(owner, attribute, process))
+                          on_start=lambda process: setattr(owner, attribute, process), **more)
         self.services.append(service)
         return service.start()
 
@@ -176,7 +185,7 @@ class Stack:
         config = self.folder.write("lockstepd.conf", text)
         if self.managed:
             self.coordinator_service = self.service("lockstepd", [binary("lockstepd"), "--config", config], self,
-                                                    "coordinator", {}, self.first_env or env)
+                                                    "coordinator", {}, self.first_env or env, self.service_options)
         else:
             self.coordinator = self.process("lockstepd", [binary("lockstepd"), "--config", config], env)
         self.coordinator.expect_log("coordinator.ready")
@@ -248,14 +257,18 @@ class Stack:
     def tails(self):
         return "\n".join(process.tail() for process in self.processes)
 
-    def stop(self):
-        """In the opposite order; exit statuses by name."""
-        if self._channel:
-            self._channel.close()
-        for service in reversed(self.services):
-            service.stop()
-        statuses = {process.name: process.stop() for process in reversed(self.processes)}
-        self.folder.remove()
+    def stop(self, number=signal.SIGTERM, limit=LIMIT):
+        """All of it, in the opposite order; exit statuses by name. What did not end in time is killed like the rest, and
+        raised after that. `number`, `limit`: for what runs under the service manager."""
+        statuses = {}
+        with contextlib.ExitStack() as last:
+            last.callback(self.folder.remove)
+            for process in self.processes:
+                last.callback(lambda p=process: statuses.update({p.name: p.stop()}))
+            for service in self.services:
+                last.callback(service.stop, number, limit)
+            if self._channel:
+                last.callback(self._channel.close)
         return statuses
 
     def complaints(self):
