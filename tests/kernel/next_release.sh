@@ -10,7 +10,8 @@ set -euo pipefail
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 cp -R "$repo/kmod/." "$tree"
-own=$(sed -n 's/^#define LSM_IMAGE_VERSION\t*\([0-9]*\)u$/\1/p' "$tree/model/lsm_image.h")
-[ -n "$own" ] || die "kmod/model/lsm_image.h does not say LSM_IMAGE_VERSION as it did"
-sed -i "s/^\(#define LSM_IMAGE_VERSION\t*\)${own}u$/\1$((own + 1))u/" "$tree/model/lsm_image.h"
+header=$(grep -ls '^#define LSM_IMAGE_VERSION\b' "$tree"/model/*.h) || die "kmod/model does not say LSM_IMAGE_VERSION as it did"
+own=$(sed -n 's/^#define LSM_IMAGE_VERSION\t*\([0-9]*\)u$/\1/p' "$header")
+[ -n "$own" ] || die "kmod/model does not say LSM_IMAGE_VERSION as it did"
+sed -i "s/^\(#define LSM_IMAGE_VERSION\t*\)${own}u$/\1$((own + 1))u/" "$header"
 "$here/build_module.sh" "$1" "$tree"
