@@ -221,6 +221,30 @@ static void on_timer(uv_timer_t *timer)
 	h2->events->on_wake(h2->owner);
 }
 
+int ls_h2_session(bool server, nghttp2_session_callbacks *callbacks, void *owner,
+		  const nghttp2_settings_entry *settings, size_t n_settings,
+		  nghttp2_session **ret_session)
+{
+	nghttp2_session *session;
+	int r;
+
+	r = server ? nghttp2_session_server_new(&session, callbacks, owner)
+		   : nghttp2_session_client_new(&session, callbacks, owner);
+	nghttp2_session_callbacks_del(callbacks);
+	if (r != 0)
+		return -ENOMEM;
+	r = nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings, n_settings);
+	if (r == 0)
+		r = nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0,
+							  LS_H2_CONNECTION_WINDOW);
+	if (r != 0) {
+		nghttp2_session_del(session);
+		return -ENOMEM;
+	}
+	*ret_session = session;
+	return 0;
+}
+
 void ls_h2_start(struct ls_h2 *h2, uv_loop_t *loop, nghttp2_session *session,
 		 struct ls_transport *transport, const struct ls_h2_events *events, void *owner)
 {

@@ -19,6 +19,9 @@
 #include "proto/rpc/transport.h"
 
 #define LS_H2_READ_SIZE 16384
+/* What a peer may send before we have taken it. */
+#define LS_H2_STREAM_WINDOW (256 * 1024)
+#define LS_H2_CONNECTION_WINDOW (1024 * 1024)
 
 struct ls_h2_events {
 	/* Before bytes are taken from the session: submit what waits. */
@@ -54,6 +57,14 @@ struct ls_h2 {
 	size_t out_len;
 	size_t out_capacity;
 };
+
+/*
+ * A client's or a server's session with these settings and a connection window
+ * of LS_H2_CONNECTION_WINDOW bytes; frees callbacks. -ENOMEM.
+ */
+int ls_h2_session(bool server, nghttp2_session_callbacks *callbacks, void *owner,
+		  const nghttp2_settings_entry *settings, size_t n_settings,
+		  nghttp2_session **ret_session);
 
 /*
  * Takes session and transport, also on failure paths later. The first callback

@@ -7,9 +7,6 @@
 
 #include "proto/rpc/server_internal.h"
 
-#define STREAM_WINDOW (256 * 1024)
-#define CONNECTION_WINDOW (1024 * 1024)
-
 static struct ls_rpc_call *find_call(nghttp2_session *session, int32_t stream_id)
 {
 	return nghttp2_session_get_stream_user_data(session, stream_id);
@@ -233,12 +230,10 @@ static int open_session(struct conn *conn, nghttp2_session **ret_session)
 {
 	const nghttp2_settings_entry settings[] = {
 		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, conn->server->options.max_calls },
-		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW },
+		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, LS_H2_STREAM_WINDOW },
 		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, 16384 },
 	};
 	nghttp2_session_callbacks *callbacks;
-	nghttp2_session *session;
-	int r;
 
 	if (nghttp2_session_callbacks_new(&callbacks) != 0)
 		return -ENOMEM;
@@ -248,21 +243,8 @@ static int open_session(struct conn *conn, nghttp2_session **ret_session)
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
 	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
 	nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
-	r = nghttp2_session_server_new(&session, callbacks, conn);
-	nghttp2_session_callbacks_del(callbacks);
-	if (r != 0)
-		return -ENOMEM;
-	r = nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings,
-				    sizeof(settings) / sizeof(settings[0]));
-	if (r == 0)
-		r = nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0,
-							  CONNECTION_WINDOW);
-	if (r != 0) {
-		nghttp2_session_del(session);
-		return -ENOMEM;
-	}
-	*ret_session = session;
-	return 0;
+	return ls_h2_session(true, callbacks, conn, settings,
+			     sizeof(settings) / sizeof(settings[0]), ret_session);
 }
 
 void ls_conn_accept(struct ls_rpc_server *server, struct ls_transport *transport)
