@@ -7,6 +7,7 @@ import pytest
 
 from processes import Folder
 from service_manager import Service
+from stack import Stack
 
 SERVICE = r"""
 import array, os, signal, socket, sys
@@ -35,6 +36,7 @@ for line in sys.stdin:
         if os.fork() == 0:
             store("c"); os._exit(0)
         os.wait()
+    if word == "deaf": signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if word == "exit": os._exit(int(rest[0]))
     print("ok", *rest, flush=True)
 """
@@ -93,3 +95,23 @@ def test_a_frozen_service_is_ended_by_the_watchdog(service):
     service.wait_starts(2)
     assert service.process.pid != first
     assert ["(watchdog)"] in service.messages
+
+
+@pytest.mark.parametrize("service", [{"restart": "no"}], indirect=True)
+def test_a_service_that_does_not_end_in_time_is_killed_and_raised(service):
+    do(service, "deaf")
+    with pytest.raises(AssertionError, match="did not end within 0.1 s"):
+        service.stop(limit=0.1)
+    assert service.process.popen.returncode == -signal.SIGKILL
+
+
+def test_a_stack_that_does_not_end_in_time_ends_whole_and_says_so():
+    """One agent is not even asked to; the rest must not stay because of it."""
+    stack = Stack(types=("p2p",), managed=True).start()
+    stack.boot()
+    stop = stack.a.agent_service.stop
+    stack.a.agent_service.stop = lambda *_: stop(0, 0.1)
+    with pytest.raises(AssertionError, match="agent-a did not end within 0.1 s"):
+        stack.stop()
+    assert [process.name for process in stack.processes if process.alive()] == []
+    assert not os.path.exists(stack.folder.path)
