@@ -69,6 +69,13 @@ static int check_schema(sqlite3 *db, const char *path, struct ls_error *err)
 	return ls_sql_exec(db, schema, err);
 }
 
+static int damaged(const char *path, const char *how, struct ls_error *err)
+{
+	return ls_fail(err, LS_E_LEDGER, EIO,
+		       "store %s is damaged (%.60s): put a backup in its place, or move it away: the agents tell what is open",
+		       path, how);
+}
+
 int ls_sql_check(sqlite3 *db, const char *path, struct ls_error *err)
 {
 	sqlite3_stmt *st;
@@ -83,9 +90,7 @@ int ls_sql_check(sqlite3 *db, const char *path, struct ls_error *err)
 	if (strcmp(text, "ok") == 0)
 		return 0;
 	text[strcspn(text, "\n")] = 0;
-	return ls_fail(err, LS_E_LEDGER, EIO,
-		       "store %s is damaged (%.60s): put a backup in its place, or move it away: the agents tell what is open",
-		       path, text);
+	return damaged(path, text, err);
 }
 
 // One coordinator, one store: a second one started by mistake is told so.
@@ -120,6 +125,8 @@ int ls_sql_open(const char *path, sqlite3 **ret, int *ret_lock, struct ls_error 
 	}
 	sqlite3_busy_timeout(db, 2000);
 	r = ls_sql_exec(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", err);
+	if (r < 0 && (sqlite3_errcode(db) & 0xff) == SQLITE_CORRUPT)
+		r = damaged(path, sqlite3_errmsg(db), err);
 	if (r == 0)
 		r = ls_sql_check(db, path, err);
 	if (r == 0)

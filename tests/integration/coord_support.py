@@ -29,19 +29,22 @@ def lose_store(c):
 
 
 class Coordinator:
-    def __init__(self, folder, pair=None):
-        self.folder, self.pair = folder, pair or Pair()
+    def __init__(self, folder, pair=None, store=None, wrap=(), **env):
+        """`wrap`: what lockstepd is run by, a command that ends by becoming it. `env`: of its first life."""
+        self.folder, self.pair, self.wrap = folder, pair or Pair(), list(wrap)
+        self.store = store or os.path.join(folder, "store.db")
         self.port = free_port()
         self.config = os.path.join(folder, "lockstepd.ini")
         with open(self.config, "w", encoding="ascii") as f:
-            f.write(f"[coordinator]\nid = one\nlisten = 127.0.0.1:{self.port}\nstore = {folder}/store.db\n"
+            f.write(f"[coordinator]\nid = one\nlisten = 127.0.0.1:{self.port}\nstore = {self.store}\n"
                     f"[host host-a]\nagent = 127.0.0.1:{self.pair.a.port}\nstream = 127.0.0.1:1\n"
                     f"[host host-b]\nagent = 127.0.0.1:{self.pair.b.port}\nstream = 127.0.0.1:2\n")
         self.channel = None
-        self.start()
+        self.start(**env)
 
-    def start(self):
-        self.process = Process("lockstepd", [binary("lockstepd"), "--config", self.config, "--log", "debug"])
+    def start(self, **env):
+        self.process = Process("lockstepd", [*self.wrap, binary("lockstepd"), "--config", self.config, "--log", "debug"],
+                               env)
         line = self.process.expect_log("coordinator.ready")
         assert f"listen=127.0.0.1:{self.port}" in line
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}", [("grpc.use_local_subchannel_pool", 1)])
