@@ -28,6 +28,7 @@ class Flow:
     options: Callable = lambda run: None        # before anything is started
     resolve: Callable = lambda run, view: None  # what an operator decides at the sight of this
     late: dict = dataclasses.field(default_factory=dict)   # place: a point that is passed when all seems over
+    unsure: tuple = ()                          # points that it passes only sometimes; another flow always does
     without: tuple = ()                         # kinds that make no sense here
 
     def kinds(self, place):
@@ -102,14 +103,16 @@ def return_lost(run, view):
     return M.ResolveRequest(id=view.spec.id, action=M.RESOLVE_RETURN_LOST, actor="ann")
 
 
+SETTLE = ("coordinator.call.before.settle.destination", "coordinator.call.after.settle.destination")
+
 FLOWS = {
     "move": Flow("in a move", "moved"),
     "unwind": Flow("in an unwind: the destination refused an image", "returned",
-                   begin=lambda stack: stack.b.debug("b1", "fail RESUMING STOP EBADMSG")),
+                   begin=lambda stack: stack.b.debug("b1", "fail RESUMING STOP EBADMSG"), unsure=SETTLE),
     "held": Flow("in a move held at its last two gates, with a device that has no P2P state", "moved",
                  hold=(M.GATE_STOPPED, M.GATE_DECIDE), types=("stopcopy", "full")),
     "cancel": Flow("in a move that is cancelled with all devices stopped", "returned",
-                   hold=(M.GATE_STOPPED,), cancel_at=M.GATE_STOPPED),
+                   hold=(M.GATE_STOPPED,), cancel_at=M.GATE_STOPPED, unsure=SETTLE),
     "unprepared": Flow("in a move that the source's ledger refuses", "returned",
                        orders={"source": "agent.ledger.before.ACTIVE=error:EIO"}),
     "source-again": Flow("in the source agent's second life: it died when it had consented", "returned",
@@ -120,9 +123,9 @@ FLOWS = {
                               again={"coordinator": ("coordinator.record.known.planned",)}),
     "empty-store": Flow("in the coordinator's second life: its store was lost", "moved", options=lose_store,
                         again={"coordinator": ("coordinator.record.known.prepared#2",)}),
-    "fence": Flow("in a return after a fence: the destination's host went down when the source had consented", "returned",
-                  again={"destination": ("agent.ledger.before.COMMITTED",)}, options=host_down, resolve=fence,
-                  without=("destination-vmm", "cut", "cut-destination")),
+    "fence": Flow("in a return after a fence: the destination's host went down when the source had consented",
+                  "returned", again={"destination": ("agent.ledger.before.COMMITTED",)}, options=host_down,
+                  resolve=fence, without=("destination-vmm", "cut", "cut-destination")),
     "fence-committed": Flow("in a return after a fence: the destination's host went down when it had committed",
                             "operator: CONFLICT", again={"destination": ("agent.ledger.commit.COMMITTED",)},
                             options=host_down, resolve=fence, without=("destination-vmm", "cut", "cut-destination"),

@@ -9,8 +9,8 @@ buried one. LIVE: what the host's hardware testified, {ns, device, event: live|q
 All times are CLOCK_MONOTONIC of this machine. The answer is one line of JSON:
 
     running, states   hosts whose VMM says that the VM runs there; what each VMM said
-    whole, errors     is a VM that runs as it was: RAM, device memory, every peer-to-peer write, every device RUNNING, and
-                      none that could transfer on any other host
+    whole, errors     is a VM that runs as it was: RAM, device memory, every peer-to-peer write, every device
+                      RUNNING, and none that could transfer on any other host
     overlaps          [[pid, pid, ms]]: VMMs whose guests ran at the same time
     devices, live     state of each device of each host; those that could transfer now
     live_overlaps     [[host, host, ms]]: hosts whose devices could transfer at the same time
@@ -142,7 +142,8 @@ def main():
                   for run in intervals(testimony(host.testimony), "device", "live"))
     json.dump({"running": [host.name for host in running], "states": {host.name: host.state for host in hosts},
                "whole": bool(running) and not errors, "errors": errors, "overlaps": overlaps(runs),
-               "devices": {host.name: {name: int(said["state"]) for name, said in host.devices.items()} for host in hosts},
+               "devices": {host.name: {name: int(said["state"]) for name, said in host.devices.items()}
+                           for host in hosts},
                "live": {host.name: host.live() for host in hosts}, "live_overlaps": overlaps(live),
                "dark_ms": darkness(runs), "open": not any(end == FOREVER for _, end, _ in runs)}, sys.stdout)
     print()

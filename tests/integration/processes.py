@@ -44,7 +44,7 @@ _next_port = random.randrange(len(_PORTS))
 
 
 def free_port():
-    """A port that nobody has and that this process has not given out before: its owner may come to it late, or again."""
+    """One that nobody has and that this process has not given out before: its owner may come to it late, or again."""
     global _next_port
     for _ in _PORTS:
         port = _PORTS[_next_port % len(_PORTS)]

@@ -42,11 +42,11 @@ another run for the second time (`#2`, if the first was 1), one thing happens:
 - **VMM frozen**: its own host's VMM is stopped as in a freeze, while the agent goes on.
 
 The end is judged by `tests/integration/judge.py`, which shares no code and no database with the daemons. It asks the
-VMMs who runs and has every peer-to-peer write and all RAM verified, asks the simulated hardware for each device's state,
-and reads when guest code ran, and when devices could start transfers, from what VMMs and hardware wrote down themselves.
-Violations are: two VMMs that run, or devices of both hosts that can transfer, at once and for however short a time; a
-device of the VM that runs which does not, or of the other host which could; anything lost or changed; a fault point that
-was not passed; and an end other than these:
+VMMs who runs and has every peer-to-peer write and all RAM verified, asks the simulated hardware for each device's
+state, and reads when guest code ran, and when devices could start transfers, from what VMMs and hardware wrote down
+themselves. Violations are: two VMMs that run, or devices of both hosts that can transfer, at once and for however short
+a time; a device of the VM that runs which does not, or of the other host which could; anything lost or changed; a fault
+point that was not passed; and an end other than these:
 
 - **moved**, **returned**, **refused**: the VM runs at the destination, or at the source, whole, and nowhere else; where
   the fault was the coordinator's, only as the migration would have ended without it;
@@ -84,7 +84,8 @@ def counts(records):
     for outcome in sorted({r["outcome"] for r in records}):
         mine = [sum(r["outcome"] == outcome and r["kind"] == kind for r in records) for kind in kinds]
         yield f"| {short(outcome)} | " + " | ".join(str(n or "") for n in [*mine, sum(mine)]) + " |"
-    yield "| all | " + " | ".join(str(sum(r["kind"] == kind for r in records)) for kind in kinds) + f" | {len(records)} |"
+    mine = [sum(r["kind"] == kind for r in records) for kind in kinds]
+    yield "| all | " + " | ".join(map(str, mine)) + f" | {len(records)} |"
     yield "\nBy whose fault point it was:\n"
     yield "| place | " + " | ".join(KINDS[kind] for kind in kinds) + " |"
     yield "| --- |" + " --- |" * len(kinds)
@@ -110,7 +111,8 @@ def darkness(records):
     yield "| --- | --- | --- | --- | --- | --- |"
     for outcome in ("moved", "returned", "refused"):
         for kind in KINDS:
-            mine = sorted((r for r in records if (r["kind"], r["outcome"]) == (kind, outcome)), key=lambda r: r["dark_ms"])
+            mine = [r for r in records if (r["kind"], r["outcome"]) == (kind, outcome)]
+            mine.sort(key=lambda r: r["dark_ms"])
             if mine:
                 worst = mine[-1]
                 yield (f"| {outcome} | {KINDS[kind]} | {len(mine)} | {mine[len(mine) // 2]['dark_ms']:.0f} | "

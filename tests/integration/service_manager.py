@@ -209,7 +209,7 @@ class Service:
         self.wait_for(lambda: self.starts >= n, f"start number {n}", limit)
 
     def stop(self, number=signal.SIGTERM, limit=LIMIT):
-        """Ends it for good, and forgets its fds; the exit status. One that has not ended in time is killed, then raised."""
+        """Ends it for good, and forgets its fds; the exit status. What has not ended in time is killed, then raised."""
         with self._changed:
             self._wanted = False
             process = self.process
@@ -220,7 +220,7 @@ class Service:
             return process.wait(limit)
         except subprocess.TimeoutExpired:
             process.kill()
-            raise AssertionError(f"{self.name} did not end within {limit} s of signal {number}\n{process.tail()}") from None
+            raise AssertionError(f"{self.name} did not end within {limit} s\n{process.tail()}") from None
         finally:
             self.close()
 

@@ -26,6 +26,7 @@ class Host:
         self.types = list(types)
         self.slots = list(range(len(types)))
         self.memory = [None] * len(types)
+        self.ballast_kib = None     # of each device's memory, filled by its VM
         self.software_version = None
         self.listen = f"127.0.0.1:{free_port()}"
         self.stream = f"127.0.0.1:{free_port()}"
@@ -104,6 +105,8 @@ class Host:
                 "--control", self.path("control"), "--stall-ms", "2000", "--ram", "16"]
         for name in self.devices:
             argv += ["--device", f"{name}={name}"]
+        if self.ballast_kib:
+            argv += ["--ballast", str(self.ballast_kib)]
         if incoming:
             argv += ["--incoming", "--ram-listen", "127.0.0.1:0"]
         if peer:
@@ -258,8 +261,8 @@ class Stack:
         return "\n".join(process.tail() for process in self.processes)
 
     def stop(self, number=signal.SIGTERM, limit=LIMIT):
-        """All of it, in the opposite order; exit statuses by name. What did not end in time is killed like the rest, and
-        raised after that. `number`, `limit`: for what runs under the service manager."""
+        """All of it, in the opposite order; exit statuses by name. What did not end in time is killed like the rest,
+        and raised after that. `number`, `limit`: for what runs under the service manager."""
         statuses = {}
         with contextlib.ExitStack() as last:
             last.callback(self.folder.remove)

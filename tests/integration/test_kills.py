@@ -3,9 +3,9 @@
 every flow of flows.py: whatever happens, the VM runs on one host and is whole, or waits for an operator with a reason
 that the rules know.
 
-CI takes each point with one kind, the same ones each time; LOCKSTEP_TEST_MODE=full all passes with all kinds. Records go
-to LOCKSTEP_KILLS, one line of JSON each; reliability.py makes the table of docs/reliability.md from them. LOCKSTEP_SHARD
-"I/N" takes every N-th run only, LOCKSTEP_JOBS (2) are under way at once."""
+CI takes each point with one kind, the same ones each time; LOCKSTEP_TEST_MODE=full all kinds, and second passes. Records
+go to LOCKSTEP_KILLS, one line of JSON each; reliability.py makes the table of docs/reliability.md from them.
+LOCKSTEP_SHARD "I/N" takes every N-th run only, LOCKSTEP_JOBS (2) are under way at once."""
 import ctypes
 import concurrent.futures
 import glob
@@ -172,7 +172,8 @@ def test_an_end_that_is_not_allowed_is_a_violation(spoil, says):
     ("destination-vmm", "VMM_ABSENT", True), ("vmm-freeze", "VMM_FAILED", False), ("cut", "UNAVAILABLE", False),
 ])
 def test_an_operator_is_called_for_a_dead_vmm_alone(kind, reason, allowed):
-    verdict = {"running": [], "overlaps": [], "live_overlaps": [], "whole": False, "errors": [], "states": {}, "live": {}}
+    verdict = {"running": [], "overlaps": [], "live_overlaps": [], "whole": False, "errors": [], "states": {},
+               "live": {}}
     migration = kills.M.Migration(phase=kills.M.PHASE_OPERATOR, error=kills.M.ErrorDetail(reason=reason))
     assert (outcome(kills.Scenario("move", "source", "x", 1, kind), migration, True, verdict)[1] is None) == allowed
 

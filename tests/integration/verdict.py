@@ -63,7 +63,8 @@ def end(scenario, migration, verdict):
         left = {host: live for host, live in verdict["live"].items() if live}
         return "died with its VMM", f"devices may transfer without a VM: {left}" if left else None
     if running != [wanted]:
-        return what, f"{phase}, but the VM runs at {running or 'neither host'} ({verdict['states']}), {words(migration)}"
+        where = running or "neither host"
+        return what, f"{phase}, but the VM runs at {where} ({verdict['states']}), {words(migration)}"
     # A coordinator that dies, freezes or is cut off changes nothing, but what it cannot ask when it plans it refuses.
     cut_short = what == "refused" and scenario.kind.startswith("cut")
     if scenario.place == "coordinator" and what != FLOWS[scenario.flow].ends and not cut_short:
