@@ -37,6 +37,7 @@ if [ "${LOCKSTEP_TEST_MODE:-}" = full ]; then
     failed=$((failed + 1))
 fi
 if [ "${LOCKSTEP_TEST_MODE:-}" = full ]; then
+  tests/kernel/secureboot_test.sh 6.12 || failed=$((failed + 1))
   if [ "$(id -u)" -eq 0 ]; then
     tests/kernel/dkms.sh || failed=$((failed + 1))
   else
