@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """lockstepd with two fake agents, and lockstepctl against it."""
+import fcntl
 import os
+import pty
+import select
 import signal
+import struct
 import subprocess
+import termios
 
 import grpc
 import pytest
@@ -101,8 +106,32 @@ class Coordinator:
                 return view
         raise AssertionError("the migration ended before that")
 
-    def ctl(self, *args, server=None):
+    def _ctl_env(self, server=None):
         env = {**os.environ, "LOCKSTEP_SERVER": server or f"127.0.0.1:{self.port}", "TZ": "UTC", "USER": "tester"}
         env.pop("SUDO_USER", None)
-        return subprocess.run([binary("lockstepctl"), *args], capture_output=True, text=True, timeout=LIMIT, env=env,
-                              check=False)
+        return env
+
+    def ctl(self, *args, server=None):
+        return subprocess.run([binary("lockstepctl"), *args], capture_output=True, text=True, timeout=LIMIT,
+                              env=self._ctl_env(server), check=False)
+
+    def terminal(self, *args, typed=None, server=None):
+        """The exit code, and what a terminal of 80 columns got to see. `typed` is typed at the first question; bytes 04:
+        the end of the input."""
+        pid, fd = pty.fork()
+        if pid == 0:
+            os.execve(binary("lockstepctl"), ["lockstepctl", *args], self._ctl_env(server))
+        fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        seen = b""
+        try:
+            while select.select([fd], [], [], LIMIT)[0]:
+                seen += os.read(fd, 4096)
+                if typed is not None and seen.endswith(b" to do it: "):
+                    os.write(fd, typed)
+                    typed = None
+            os.kill(pid, signal.SIGKILL)
+        except OSError:   # EIO: it has ended
+            pass
+        os.close(fd)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return status, seen.decode().replace("\r\n", "\n")

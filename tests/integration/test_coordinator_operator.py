@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """lockstepd and lockstepctl when an operator is needed."""
+import calendar
+import re
 import time
 
 import grpc
@@ -244,3 +246,53 @@ def test_the_cli_explains_before_it_decides(c):
     assert done.returncode == 0 and "About to do: reset-destination\n" in done.stdout, done
     assert c.pair.asked("host-b", "Resolve")
     c.process.expect_log("phase=PHASE_DONE")
+
+
+# ---- the question at a terminal ----
+
+def asked_to_reset(c):
+    stuck(c, "COMMITTED", reason="ARC_FAILED", message="the device refuses", device="b1")
+    return ("resolve", "m1", "reset-destination")
+
+
+@pytest.mark.parametrize("typed", [b"yes\n", b"reset\n", b"reset-destination now\n", b"RESET-DESTINATION\n", b"\n", b"\x04",
+                                   b"x" * 3000 + b"\n"])
+def test_a_wrong_word_does_nothing(c, typed):
+    command = asked_to_reset(c)
+    code, text = c.terminal(*command, typed=typed)
+    assert code == 1 and text.endswith("\nNothing was done.\n"), text
+    assert not c.pair.asked("host-b", "Resolve")
+
+
+def test_the_right_word_does_it_after_all_that_is_known_was_said(c):
+    command = asked_to_reset(c)
+    code, text = c.terminal(*command, typed=b"reset-destination\n")
+    order = [text.index(part) for part in (
+        "Migration m1: vm1, host-a -> host-b", "  source host-a: CONSENTED", "  destination host-b: COMMITTED",
+        "About to do: reset-destination\n", "Type reset-destination to do it: reset-destination\n", "Done: ")]
+    assert code == 0 and order == sorted(order), text
+    assert all(len(line) <= 80 for line in text.splitlines()), text
+    assert c.pair.asked("host-b", "Resolve")
+
+
+def test_with_yes_nobody_is_asked(c):
+    command = asked_to_reset(c)
+    code, text = c.terminal(*command, "--yes")
+    assert code == 0 and "Type " not in text and "About to do: reset-destination\n" in text, text
+
+
+def test_what_is_not_open_is_not_asked_about(c):
+    asked_to_reset(c)
+    code, text = c.terminal("resolve", "m1", *FENCE, typed=b"return-fenced\n")
+    assert code == 1 and "Type " not in text and "not now: " in text, text
+    assert all(len(line) <= 80 for line in text.splitlines()), text
+    assert not c.pair.asked("host-a", "Resolve")
+
+
+def test_a_silent_agent_is_told_with_the_time_since_when(c):
+    stuck(c, "CONSENTED")
+    c.process.expect_log("agent.call migration=m1 side=destination")
+    text = " ".join(c.ctl("resolve", "m1").stdout.split())
+    said = re.search(r"its agent has not answered since (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC", text)
+    since = calendar.timegm(time.strptime(said[1], "%Y-%m-%d %H:%M:%S"))
+    assert 0 <= time.time() - since < LIMIT, text
