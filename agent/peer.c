@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent/door.h"
 #include "agent/migration.h"
 #include "common/log.h"
 #include "proto/rpc/address.h"
@@ -33,8 +34,7 @@ struct guest {
 
 struct ls_peers {
 	struct ls_agent *agent;
-	int fd;
-	uv_poll_t poll;
+	struct ls_door door;
 	struct guest *guests;
 	unsigned n;
 	char address[LS_ADDRESS_SIZE];
@@ -43,7 +43,7 @@ struct ls_peers {
 
 static void release(struct ls_peers *p)
 {
-	if (p->closing && p->n == 0 && p->fd < 0)
+	if (p->closing && p->n == 0 && p->door.fd < 0)
 		free(p);
 }
 
@@ -190,16 +190,12 @@ static void on_silent(uv_timer_t *timer)
 	dismiss(timer->data, &err);
 }
 
-static void on_connection(uv_poll_t *poll, int status, int events)
+static void on_connection(void *user, int fd, const struct sockaddr *from)
 {
-	struct ls_peers *p = poll->data;
-	struct sockaddr_storage from = { 0 };
-	socklen_t size = sizeof(from);
-	int one = 1, fd = accept4(p->fd, (struct sockaddr *)&from, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	struct ls_peers *p = user;
 	struct guest *g;
+	int one = 1;
 
-	if (fd < 0)
-		return;
 	g = p->n < CONNECTIONS_MAX ? calloc(1, sizeof(*g)) : NULL;
 	if (!g) {
 		ls_log(LS_LOG_WARN, "peer.refused", "cause=\"more than %d connections without an Open\"", CONNECTIONS_MAX);
@@ -207,7 +203,7 @@ static void on_connection(uv_poll_t *poll, int status, int events)
 		return;
 	}
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	ls_address_format((struct sockaddr *)&from, g->address, sizeof(g->address));
+	ls_address_format(from, g->address, sizeof(g->address));
 	g->peers = p;
 	g->fd = fd;
 	g->next = p->guests;
@@ -227,32 +223,29 @@ int ls_peers_open(struct ls_agent *a, struct ls_peers **ret, struct ls_error *er
 	struct ls_address address;
 	socklen_t size;
 	char why[400];
-	int one = 1;
+	int one = 1, fd;
 
 	if (!p)
 		return ls_fail(err, LS_E_RESOURCE, ENOMEM, "out of memory");
 	p->agent = a;
-	p->fd = -1;
 	if (ls_address_parse(a->config->stream, &address, why, sizeof(why)) < 0) {
 		free(p);
 		return ls_fail(err, LS_E_CONFIG, EINVAL, "stream: %.200s", why);
 	}
 	size = address.socket.any.sa_family == AF_INET ? sizeof(address.socket.v4) : sizeof(address.socket.v6);
-	p->fd = socket(address.socket.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (p->fd < 0 || setsockopt(p->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-	    bind(p->fd, &address.socket.any, size) < 0 || listen(p->fd, 128) < 0) {
+	fd = socket(address.socket.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+	    bind(fd, &address.socket.any, size) < 0 || listen(fd, 128) < 0) {
 		int r = ls_fail(err, LS_E_CONFIG, errno, "cannot listen on %.200s: %s", a->config->stream, strerror(errno));
-		if (p->fd >= 0)
-			close(p->fd);
+		if (fd >= 0)
+			close(fd);
 		free(p);
 		return r;
 	}
 	size = sizeof(bound);
-	if (getsockname(p->fd, (struct sockaddr *)&bound, &size) == 0)
+	if (getsockname(fd, (struct sockaddr *)&bound, &size) == 0)
 		ls_address_format((struct sockaddr *)&bound, p->address, sizeof(p->address));
-	uv_poll_init(a->loop, &p->poll, p->fd);
-	p->poll.data = p;
-	uv_poll_start(&p->poll, UV_READABLE, on_connection);
+	ls_door_open(&p->door, a->loop, fd, "peer", on_connection, p);
 	*ret = p;
 	return 0;
 }
@@ -262,13 +255,9 @@ const char *ls_peers_address(const struct ls_peers *p)
 	return p->address;
 }
 
-static void on_listener_closed(uv_handle_t *handle)
+static void on_door_closed(void *user)
 {
-	struct ls_peers *p = handle->data;
-
-	close(p->fd);
-	p->fd = -1;
-	release(p);
+	release(user);
 }
 
 void ls_peers_close(struct ls_peers *p)
@@ -278,5 +267,5 @@ void ls_peers_close(struct ls_peers *p)
 	p->closing = true;
 	for (struct guest *g = p->guests; g; g = g->next)
 		dismiss(g, NULL);
-	uv_close((uv_handle_t *)&p->poll, on_listener_closed);
+	ls_door_close(&p->door, on_door_closed);
 }

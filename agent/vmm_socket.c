@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "agent/door.h"
 #include "agent/vmm_native_int.h"
 #include "common/log.h"
 
@@ -20,8 +21,7 @@ struct ls_vmm_socket {
 	uv_loop_t *loop;
 	struct ls_vmms *vmms;
 	char path[108];
-	int fd;
-	uv_poll_t poll;
+	struct ls_door door;
 	struct connection *connections;
 	unsigned n;
 	uint8_t packet[PACKET_MAX + 1];
@@ -30,7 +30,7 @@ struct ls_vmm_socket {
 
 static void release(struct ls_vmm_socket *s)
 {
-	if (s->closing && s->n == 0 && s->fd < 0)
+	if (s->closing && s->n == 0 && s->door.fd < 0)
 		free(s);
 }
 
@@ -122,14 +122,11 @@ static void on_silent(uv_timer_t *timer)
 	ls_vmm_hang_up(c, c->vmm ? "the devices that it asked for did not open, or were not taken, in time" : "no Hello");
 }
 
-static void on_connection(uv_poll_t *poll, int status, int events)
+static void on_connection(void *user, int fd, const struct sockaddr *from)
 {
-	struct ls_vmm_socket *s = poll->data;
-	int fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	struct ls_vmm_socket *s = user;
 	struct connection *c;
 
-	if (fd < 0)
-		return;
 	c = s->n < CONNECTIONS_MAX ? calloc(1, sizeof(*c)) : NULL;
 	if (!c) {
 		ls_log(LS_LOG_WARN, "vmm.refused", "cause=\"more than %d connections\"", CONNECTIONS_MAX);
@@ -170,6 +167,7 @@ int ls_vmm_socket_open(uv_loop_t *loop, const char *path, struct ls_vmms *vmms, 
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct ls_vmm_socket *s = calloc(1, sizeof(*s));
+	int fd;
 
 	if (!s)
 		return ls_fail(err, LS_E_RESOURCE, ENOMEM, "out of memory");
@@ -178,29 +176,23 @@ int ls_vmm_socket_open(uv_loop_t *loop, const char *path, struct ls_vmms *vmms, 
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
 	snprintf(s->path, sizeof(s->path), "%s", path);
 	remove_dead(&address);
-	s->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (s->fd < 0 || bind(s->fd, (struct sockaddr *)&address, sizeof(address)) < 0 || chmod(path, 0600) < 0 ||
-	    listen(s->fd, 16) < 0) {
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || chmod(path, 0600) < 0 ||
+	    listen(fd, 16) < 0) {
 		int r = ls_fail(err, LS_E_CONFIG, errno, "cannot listen for VMMs on %s: %s", path, strerror(errno));
-		if (s->fd >= 0)
-			close(s->fd);
+		if (fd >= 0)
+			close(fd);
 		free(s);
 		return r;
 	}
-	uv_poll_init(loop, &s->poll, s->fd);
-	s->poll.data = s;
-	uv_poll_start(&s->poll, UV_READABLE, on_connection);
+	ls_door_open(&s->door, loop, fd, "vmm", on_connection, s);
 	*ret = s;
 	return 0;
 }
 
-static void on_listener_closed(uv_handle_t *handle)
+static void on_door_closed(void *user)
 {
-	struct ls_vmm_socket *s = handle->data;
-
-	close(s->fd);
-	s->fd = -1;
-	release(s);
+	release(user);
 }
 
 void ls_vmm_socket_close(struct ls_vmm_socket *s)
@@ -211,5 +203,5 @@ void ls_vmm_socket_close(struct ls_vmm_socket *s)
 	unlink(s->path);
 	for (struct connection *c = s->connections; c; c = c->next)
 		ls_vmm_hang_up(c, NULL);
-	uv_close((uv_handle_t *)&s->poll, on_listener_closed);
+	ls_door_close(&s->door, on_door_closed);
 }
