@@ -74,6 +74,8 @@ void ls_migration_on_job(void *user, const struct ls_job_result *result)
 	s->restarts = restarts;
 	if (result->kind == LS_JOB_ADOPT && result->status == 0)
 		ls_migration_keep(s->m, s->i, result->fd);
+	if (result->kind == LS_JOB_SEND && result->status == 0)
+		ls_migration_sent(s->m, s->i);
 	if (result->kind == LS_JOB_CLOSE)
 		ls_migration_unkeep(s->m, s->i); // or the service manager would hold it open
 	ls_migration_feed(s->m, (struct ls_role_event){ .kind = LS_EV_JOB_DONE, .device = s->i, .job = result });

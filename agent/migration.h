@@ -31,6 +31,7 @@ struct ls_migration {
 	char peer_address[128];
 	uint32_t max_rounds;
 	uint64_t rest_bytes;
+	uint64_t load_ns;              // least time that is left when all is sent; 0: not known
 	uint64_t term;
 	char coordinator[LS_NAME_MAX];
 	uint8_t *request;              // packed, term left out: is a repeated Prepare the same?
@@ -48,9 +49,10 @@ struct ls_migration {
 		int stream;            // accepted socket until the worker takes it; -1
 		bool streamed, adopted, kept; // kept: in the service manager's fd store
 		uint32_t restarts;     // of its worker, as last looked at
-		uint64_t size;         // of its image, as the device estimates it; 0: not known
+		uint64_t size;         // of its image, as the device estimated it while it ran; 0: not known
 		uint64_t send_ns, send_from; // its image is being sent since, and what had been sent before
 	} slot[LS_MAX_DEVICES];
+		uint64_t sent_ns;      // all of it; 0: not yet
 	unsigned waiting;              // adopt, reset or close jobs while preparing
 	bool returning;                // preparing failed: the VMM gets its devices back
 
@@ -121,6 +123,7 @@ int ls_migration_hello(struct ls_migration *m, const char *device, void **ret, s
 void ls_migration_sending(struct ls_migration *m, unsigned i);
 void ls_migration_watch_rest(struct ls_migration *m); // after each event
 
+void ls_migration_sent(struct ls_migration *m, unsigned i);
 // migration_event.c
 void ls_migration_emit(struct ls_migration *m, const struct ls_role_action *action);
 void ls_migration_watch(struct ls_migration *m, struct ls_rpc_call *call, uint64_t after_sequence);

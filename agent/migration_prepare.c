@@ -232,6 +232,8 @@ int ls_migration_check(const struct ls_agent *a, const Lockstep__V1__PrepareRequ
 		REFUSE(INVALID, "deadline_ms is 0 or 10 to 3600000");
 	if (q->precopy && q->precopy->max_rounds > 1000)
 		REFUSE(INVALID, "precopy.max_rounds is at most 1000");
+	if (q->load_us > 3600000000u)
+		REFUSE(INVALID, "load_us is at most 3600000000");
 	r = ls_schedule_from_pb(q->schedule, &p->schedule, err);
 	if (r == 0)
 		r = ls_schedule_verify(&p->schedule, err);
@@ -298,7 +300,8 @@ static int pack(const Lockstep__V1__PrepareRequest *q, uint8_t **ret, size_t *re
 {
 	Lockstep__V1__PrepareRequest copy = *q;
 
-	copy.term = NULL; // a newer coordinator may repeat it
+	copy.term = NULL; // a newer coordinator may repeat it,
+	copy.load_us = 0; // and know of more moves
 	return ls_pb_pack(&copy.base, ret, ret_len);
 }
 
@@ -355,6 +358,7 @@ void ls_migration_fill(struct ls_migration *m, const Lockstep__V1__PrepareReques
 	m->rest_bytes = q->precopy && q->precopy->rest_bytes ? q->precopy->rest_bytes : DEFAULT_REST;
 }
 
+	m->load_ns = q->load_us * 1000;
 int ls_migration_prepare(struct ls_agent *a, const Lockstep__V1__PrepareRequest *q, struct ls_waiter *waiter,
 			 struct ls_error *err)
 {

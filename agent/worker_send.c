@@ -47,6 +47,7 @@ int ls_worker_new_stream(struct ls_worker *w, struct ls_stream *stream, struct l
 	w->digest = ls_digest_new();
 	atomic_store(&w->progress.sent, 0);
 	atomic_store(&w->progress.loaded, 0);
+	atomic_store(&w->progress.total, 0);
 	atomic_store(&w->progress.rounds, 0);
 	atomic_store(&w->progress.restarts, 0);
 	if (w->digest)
@@ -283,6 +284,18 @@ static int send_rest(struct ls_worker *w, struct ls_error *err)
 	}
 }
 
+// What nobody has to know: how much may still come.
+static void ask_total(struct ls_worker *w)
+{
+	uint64_t total = 0;
+	if (!w->caps.size_known)
+		return;
+	ls_worker_enter(w);
+	if (w->provider->data_size(w->dev, &total) == 0)
+		atomic_store(&w->progress.total, total);
+	ls_worker_leave(w);
+}
+
 int ls_worker_send(struct ls_worker *w, struct ls_job_result *res)
 {
 	struct ls_error *err = &res->error;
@@ -291,6 +304,7 @@ int ls_worker_send(struct ls_worker *w, struct ls_job_result *res)
 		return r;
 	if (res->from_state != LS_STATE_STOP_COPY)
 		return ls_fail(err, LS_E_BAD_STATE, EINVAL, "the device is not in STOP_COPY");
+	ask_total(w);
 	r = send_rest(w, err);
 	if (r == 0)
 		r = say_discard(w, err);

@@ -13,6 +13,7 @@ enum what {
 	ARC,	  // one device, ms, by target state and side
 	RATE,	  // one move, bytes per ms from the last stop to the consent, wire and load together
 	OVERHEAD, // one move, ms: what no arc and no transfer explains: pausing, deciding, resuming, news under way
+	TAIL,	  // one move of just such devices, ms from the last byte sent to the request for consent
 };
 
 struct sample {
@@ -108,6 +109,41 @@ static double arcs_of(const Lockstep__V1__Migration *m)
 	return sum;
 }
 
+// Of all devices in order: what came before does not say anything about another VM.
+static void key_of_all(Lockstep__V1__Device **devices, size_t n, char *key, size_t size)
+{
+	uint64_t hash = 14695981039346656037ull;
+	char one[136];
+
+	for (size_t i = 0; i < n; i++) {
+		key_of(devices[i], one, sizeof(one));
+		for (const char *at = one; at == one || at[-1]; at++)
+			hash = (hash ^ (unsigned char)*at) * 1099511628211ull;
+	}
+	snprintf(key, size, "%zu devices %016llx", n, (unsigned long long)hash);
+}
+
+// All on the source's clock; negative: not known.
+static double tail_of(const Lockstep__V1__Migration *m)
+{
+	uint64_t stopped = 0, sent = 0;
+
+	for (size_t i = 0; i < m->n_step; i++) {
+		const Lockstep__V1__StepTime *t = m->step[i];
+
+		if (!t->step || t->unwind || strcmp(t->host, m->spec->source) != 0)
+			continue;
+		if (!t->device[0] && t->step->kind == LOCKSTEP__V1__STEP_KIND__STEP_ARC &&
+		    t->step->target == LS_STATE_STOP_COPY)
+			stopped = t->end_ns;
+		if (t->device[0] && t->step->kind == LOCKSTEP__V1__STEP_KIND__STEP_CONSENT && t->end_ns > sent)
+			sent = t->end_ns;
+	}
+	if (!stopped || sent < stopped)
+		return -1;
+	return m->blackout->transfer_load_ms - (double)(sent - stopped) / 1e6;
+}
+
 void ls_history_learn(struct ls_history *h, const Lockstep__V1__Migration *m, Lockstep__V1__Device **source,
 		      Lockstep__V1__Device **dest)
 {
@@ -122,6 +158,10 @@ void ls_history_learn(struct ls_history *h, const Lockstep__V1__Migration *m, Lo
 		return;
 	rest = b->total_ms - b->transfer_load_ms - arcs_of(m);
 	add(h, "", OVERHEAD, false, 0, rest > 0 ? rest : 0);
+	if (tail_of(m) >= 0) {
+		key_of_all(source, m->schedule->n_device, key, sizeof(key));
+		add(h, key, TAIL, false, 0, tail_of(m));
+	}
 	// Rated by the size that the plan knew, so that what pre-copy spares is learnt with it.
 	for (size_t i = 0; i < m->schedule->n_device; i++)
 		bytes += (double)source[i]->size;
@@ -205,6 +245,26 @@ static void walk(const struct ls_history *h, const struct ls_schedule *s, bool d
 	}
 }
 
+// The least of all: it is to be counted on.
+static double tail(const struct ls_history *h, const struct ls_schedule *s, Lockstep__V1__Device **source)
+{
+	unsigned held = h->n < SAMPLES ? h->n : SAMPLES;
+	double least = 0;
+	bool known = false;
+	char key[136];
+
+	key_of_all(source, s->n_devices, key, sizeof(key));
+	for (unsigned i = 0; i < held; i++) {
+		const struct sample *t = &h->ring[i];
+
+		if (t->what != TAIL || strcmp(t->key, key) != 0 || (known && t->value >= least))
+			continue;
+		least = t->value;
+		known = true;
+	}
+	return least;
+}
+
 static void transfer(const struct ls_history *h, const struct ls_schedule *s, Lockstep__V1__Device **source,
 		     Lockstep__V1__Estimate *e, struct gaps *g)
 {
@@ -240,6 +300,7 @@ Lockstep__V1__Estimate *ls_history_estimate(const struct ls_history *h, const st
 	transfer(h, s, source, e, &g);
 	if (!median(h, "", OVERHEAD, false, 0, &overhead, &g.count))
 		gap(&g, "the VM", "pause, decision and resume times");
+	e->least_load_ms = tail(h, s, source);
 	e->known = !g.text[0];
 	e->blackout_ms = e->quiesce_ms + e->stop_ms + e->transfer_ms + e->load_ms + e->start_ms + overhead;
 	if (e->known) {

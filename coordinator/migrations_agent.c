@@ -123,6 +123,8 @@ static void prepare(struct agent_call *c, struct ls_host *host, Lockstep__V1__Te
 	r.deadline_ms = spec->deadline_ms;
 	r.hold = spec->hold;
 	r.n_hold = spec->n_hold;
+	if (source && ls_seq_plan(c->m->seq)->plan->estimate)
+		r.load_us = (uint64_t)(ls_seq_plan(c->m->seq)->plan->estimate->least_load_ms * 1000);
 	ls_host_call(host, "Prepare", &r.base, PREPARE_MS, &lockstep__v1__prepare_response__descriptor, on_prepared, c);
 }
 
