@@ -105,6 +105,34 @@ static void one_less(struct contact *c)
 		round_over(c, c->failed.reason ? &c->failed : NULL);
 }
 
+static void on_taken_back(void *user, const struct ls_agent_answer *a)
+{
+}
+
+// Over, as the store has it: an order that came late began it again. Safe while nothing is decided there (rules 3, 5).
+static void take_back(struct contact *c, const Entry *e)
+{
+	Lockstep__V1__UnwindRequest unwind = LOCKSTEP__V1__UNWIND_REQUEST__INIT;
+	Lockstep__V1__SettleRequest settle = LOCKSTEP__V1__SETTLE_REQUEST__INIT;
+	Lockstep__V1__Term term = ls_agents_term(c->all->agents);
+
+	ls_log(LS_LOG_WARN, "migration.closed_here", "migration=%s host=%s word=%s: open at the agent", e->migration,
+	       ls_host_config(c->host)->name, e->word);
+	if (strcmp(e->word, "ACTIVE") == 0) {
+		unwind.term = &term;
+		unwind.migration = e->migration;
+		unwind.cause = (char *)"the coordinator has it as over";
+		ls_host_call(c->host, "Unwind", &unwind.base, LIST_MS, &lockstep__v1__word_response__descriptor,
+			     on_taken_back, NULL);
+	} else if (strcmp(e->word, "UNDECIDED") == 0) {
+		settle.term = &term;
+		settle.migration = e->migration;
+		settle.vm = e->vm;
+		ls_host_call(c->host, "Settle", &settle.base, LIST_MS, &lockstep__v1__word_response__descriptor,
+			     on_taken_back, NULL);
+	}
+}
+
 static void on_looked_up(void *user, int status, const struct ls_blob *blobs, size_t n, const struct ls_error *err)
 {
 	struct lookup *l = user;
@@ -118,8 +146,7 @@ static void on_looked_up(void *user, int status, const struct ls_blob *blobs, si
 		else if (!n && !ls_migrations_find(ms, l->entry->migration))
 			ls_migrations_adopt(ms, host, l->entry);
 		else if (n && !ls_migrations_find(ms, l->entry->migration))
-			ls_log(LS_LOG_DEBUG, "migration.closed_here", "migration=%s host=%s word=%s: open at the agent",
-			       l->entry->migration, host, l->entry->word);
+			take_back(c, l->entry);
 		one_less(c);
 	}
 	ls_msg_free(l->entry);
@@ -128,10 +155,14 @@ static void on_looked_up(void *user, int status, const struct ls_blob *blobs, si
 
 static void look_up(struct contact *c, const Entry *e)
 {
+	struct ls_migration *m;
 	struct lookup *l;
 
-	if (ls_migrations_find(c->all, e->migration))
+	if ((m = ls_migrations_find(c->all, e->migration))) {
+		if (ls_seq_ended(m->seq) && !ls_seq_operator(m->seq) && !ls_seq_loose(m->seq))
+			take_back(c, e);
 		return;
+	}
 	if (!ls_migrations_ours(c->all, e)) {
 		ls_log(LS_LOG_DEBUG, "migration.foreign", "migration=%s host=%s coordinator=%s", e->migration,
 		       ls_host_config(c->host)->name, e->term ? e->term->coordinator : "");
@@ -165,12 +196,16 @@ static void on_hello(void *user, const struct ls_agent_answer *a)
 {
 	Lockstep__V1__ListAgentMigrationsRequest request = LOCKSTEP__V1__LIST_AGENT_MIGRATIONS_REQUEST__INIT;
 	struct contact *c = user;
+	Lockstep__V1__Term term;
 
 	if (!c->all || c->all->stopped)
 		return;
 	if (a->status != LS_RPC_OK)
 		return round_over(c, &a->error);
+	// Followed first, then told (rule 7): nothing that an older coordinator still asks for can escape the list.
+	term = ls_agents_term(c->all->agents);
 	request.open_only = true;
+	request.term = &term;
 	ls_host_call(c->host, "ListMigrations", &request.base, LIST_MS,
 		     &lockstep__v1__list_agent_migrations_response__descriptor, on_listed, c);
 }

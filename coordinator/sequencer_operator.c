@@ -123,6 +123,25 @@ static bool agent_calls(struct ls_seq *q, struct ls_seq_time t)
 	return t.now_ns >= q->hearsay_ns;
 }
 
+// The destination has said its last word here, and the source goes on waiting to hear it: they do not reach each other,
+// or the destination's ledger has lost it since.
+static bool unheard(struct ls_seq *q, struct ls_seq_time t, struct ls_error *ret)
+{
+	const struct seq_side *s = &q->side[LS_SEQ_SOURCE];
+
+	if (!ls_seq_through(&q->side[LS_SEQ_DEST]) || s->ended || !ls_seq_word_is(s, "CONSENTED"))
+		return false;
+	if (!q->called && !ls_seq_patience_over(q, t))
+		return false;
+	ls_fail(ret, LS_E_UNAVAILABLE, 0,
+		ls_seq_dest_runs(q) ? "the VM runs at the destination; the source does not hear it from there and keeps "
+				      "its stopped devices"
+				    : "the destination has given up; the source does not hear it from there, and may only "
+				      "return the VM on a fence");
+	snprintf(ret->host, sizeof(ret->host), "%s", host_of(q, LS_SEQ_SOURCE));
+	return true;
+}
+
 static bool reason(struct ls_seq *q, struct ls_seq_time t, struct ls_error *ret)
 {
 	const struct seq_side *s = &q->side[LS_SEQ_SOURCE], *d = &q->side[LS_SEQ_DEST];
@@ -152,7 +171,7 @@ static bool reason(struct ls_seq *q, struct ls_seq_time t, struct ls_error *ret)
 		by_agent(q, ret);
 		return true;
 	}
-	return silence(q, LS_SEQ_DEST, t, ret) || silence(q, LS_SEQ_SOURCE, t, ret);
+	return silence(q, LS_SEQ_DEST, t, ret) || silence(q, LS_SEQ_SOURCE, t, ret) || unheard(q, t, ret);
 }
 
 static bool told_already(const struct ls_seq *q, const struct ls_error *err)

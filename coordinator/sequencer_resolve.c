@@ -39,8 +39,8 @@ static const char *fence_not(const struct facts *f)
 		return "the destination answers, and has lost the VM: return-lost is the way";
 	if (ls_seq_word_is(f->d, "COMMITTED") || ls_seq_dest_runs(f->q))
 		return "the destination has said that it runs the VM: returning it would take it back in time";
-	if (ls_seq_dest_aborted(f->q))
-		return "the destination has given up: the source returns the VM by itself";
+	if (ls_seq_dest_aborted(f->q)) // unless it cannot hear of that
+		return f->q->called ? "" : "the destination has given up: the source returns the VM by itself";
 	if (!ls_seq_silent(f->d) && !f->d->ledger_lost)
 		return "the destination's agent answers: it and the source settle this between them";
 	return "";
