@@ -21,7 +21,7 @@ static const char *name_of(const struct sim_agent *a)
 
 bool sim_agent_may_run(const struct sim_agent *a)
 {
-	bool may = a->host == 0;
+	bool may = a->host == 0 || a->may_still;
 
 	for (unsigned m = 0; m < SIM_MIGRATIONS; m++) {
 		const struct sim_row *d = &a->durable[m];
@@ -56,83 +56,6 @@ bool sim_agent_released(const struct sim_agent *a)
 		if (a->durable[m].word == LS_WORD_RELEASED)
 			return true;
 	return false;
-}
-
-// ---- the VMM
-
-struct vmm_event {
-	unsigned host, migration;
-	enum ls_vmm_op op;
-	struct ls_role *role; // tells a late answer from a current one
-	bool fails;
-};
-
-static void on_vmm_answer(struct world *w, void *arg)
-{
-	struct vmm_event *e = arg;
-	struct sim_mig *m = w->agent[e->host]->mig[e->migration];
-	struct ls_error err;
-
-	ls_fail(&err, LS_E_VMM_FAILED, EIO, "simulated");
-	if (m)
-		sim_agent_feed(m, (struct ls_role_event){ .kind = LS_EV_VMM_DONE, .op = e->op,
-							  .error = e->fails ? &err : NULL });
-}
-
-static void on_vmm(struct world *w, void *arg)
-{
-	struct vmm_event *e = arg, *answer;
-	struct sim_host *h = &w->host[e->host];
-
-	if (!e->fails)
-		switch (e->op) {
-		case LS_VMM_PAUSE:
-			h->vm = SIM_VM_PAUSED;
-			break;
-		case LS_VMM_RESUME:
-			if (h->vm != SIM_VM_RUNNING)
-				sim_vm_resume(w, e->host);
-			break;
-		case LS_VMM_GONE:
-		case LS_VMM_DISCARD:
-			h->vm = SIM_VM_NONE;
-			break;
-		default:
-			break;
-		}
-	answer = sim_alloc(sizeof(*answer));
-	*answer = *e;
-	sim_at(w, SIM_AGENT + e->host, 50 * US, on_vmm_answer, answer);
-}
-
-static void ask_vmm(struct sim_mig *m, enum ls_vmm_op op)
-{
-	struct world *w = m->a->w;
-	struct vmm_event *e = sim_alloc(sizeof(*e));
-	bool may_fail = op == LS_VMM_PAUSE || op == LS_VMM_FINAL || op == LS_VMM_READY;
-
-	*e = (struct vmm_event){ .host = m->a->host, .migration = m->request.migration, .op = op,
-				 .fails = may_fail && sim_fault(w, SIM_VMM_ERROR) };
-	sim_at(w, SIM_VMM + m->a->host, 100 * US + sim_random(w, 4 * MS), on_vmm, e);
-}
-
-void sim_agent_vmm_lost(struct sim_agent *a)
-{
-	a->vmm_here = false;
-	for (unsigned m = 0; m < SIM_MIGRATIONS; m++)
-		if (a->mig[m])
-			sim_agent_feed(a->mig[m], (struct ls_role_event){ .kind = LS_EV_VMM_LOST });
-}
-
-void sim_agent_vmm_up(struct sim_agent *a)
-{
-	if (a->vmm_here)
-		return;
-	a->vmm_here = true;
-	for (unsigned m = 0; m < SIM_MIGRATIONS; m++)
-		if (a->mig[m])
-			sim_agent_feed(a->mig[m], (struct ls_role_event){ .kind = LS_EV_VMM_UP,
-								   .vmm_runs = a->w->host[a->host].vm == SIM_VM_RUNNING });
 }
 
 // ---- the role
@@ -184,7 +107,7 @@ static void on_written(struct sim_agent *a, unsigned migration, enum ls_word wor
 static void check_spoken(struct sim_mig *m, enum ls_word word)
 {
 	if (m->a->durable[m->request.migration].word != word)
-		sim_violation(m->a->w, "%s: says %s, the disk holds %s", name_of(m->a), ls_word_name(word),
+		sim_violation(m->a->w, "word-spoken", "%s: says %s, the disk holds %s", name_of(m->a), ls_word_name(word),
 			      ls_word_name(m->a->durable[m->request.migration].word));
 }
 
@@ -222,7 +145,7 @@ static void carry_out(struct sim_mig *m, const struct ls_role_action *act)
 		sim_job_interrupt(m, (unsigned)act->device);
 		break;
 	case LS_ACT_VMM:
-		ask_vmm(m, act->op);
+		sim_vmm_ask(m, act->op);
 		break;
 	case LS_ACT_PEER_CONNECT:
 		sim_link_dial(m);
@@ -260,7 +183,7 @@ void sim_agent_feed(struct sim_mig *m, struct ls_role_event e)
 		carry_out(m, &todo->at[i]);
 	free(todo);
 	if (ls_role_conflict(m->role))
-		m->a->w->conflict = true;
+		m->a->w->conflict[m->a->host][m->request.migration] = true;
 	set_timer(m);
 	sim_service_waiters(m);
 }
@@ -387,6 +310,7 @@ void sim_agent_start(struct sim_agent *a)
 	memcpy(a->row, a->durable, sizeof(a->row));
 	memset(a->writing_first, 0, sizeof(a->writing_first));
 	a->disk_free_at = 0;
+	a->born_ns = w->now;
 	a->vmm_here = false;
 	sim_disk_read(a, take_up);
 	a->rebooted = false;

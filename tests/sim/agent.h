@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A simulated agent: what agent/ does around the role, on a simulated host. One subject per file: agent.c feeds
 // roles and carries out their actions, job.c runs devices and streams, link.c the connection between agents,
-// service.c answers coordinators, disk.c keeps the ledger with the agent's own statements.
+// service.c answers coordinators, vmm.c asks the VMM, disk.c keeps the ledger with the agent's own statements.
 #ifndef LS_TESTS_SIM_AGENT_H
 #define LS_TESTS_SIM_AGENT_H
 
@@ -45,6 +45,7 @@ struct sim_mig {
 	bool begun; // its first word is durable
 	struct sim_job job[SIM_DEVICES];
 	struct sim_wire wire[SIM_DEVICES];
+	struct ls_image sent[SIM_DEVICES]; // source
 	bool streamed[SIM_DEVICES];
 	uint64_t conn, dialling; // numbers; 0: none
 	uint64_t timer;
@@ -60,6 +61,7 @@ struct sim_row { // what is durable, and what this life believes
 };
 
 struct sim_snapshot {
+	uint64_t term;
 	unsigned char *bytes;
 	sqlite3_int64 size;
 	struct sim_row row[SIM_MIGRATIONS];
@@ -73,13 +75,16 @@ struct sim_agent {
 	sqlite3 *db;
 	char ledger_id[LS_LEDGER_ID_SIZE];
 	struct sim_row durable[SIM_MIGRATIONS];
+	uint64_t durable_term;
 	struct sim_snapshot snapshot[SIM_SNAPSHOTS];
 	unsigned n_snapshots;
 	bool fd_store; // systemd keeps the devices' fds over a restart
 	uint32_t stored; // devices whose fds it holds
 	bool rebooted;   // since the agent ran last
+	bool may_still;  // the VM may run on here: an earlier ledger held COMMITTED
 
 	// This life.
+	uint64_t born_ns;
 	uint64_t disk_free_at;
 	uint64_t term;
 	char coordinator[LS_NAME_MAX];
@@ -87,6 +92,8 @@ struct sim_agent {
 	struct sim_mig *mig[SIM_MIGRATIONS];
 	bool vmm_here;
 	bool writing_first[SIM_MIGRATIONS];
+	struct sim_call settles[SIM_MIGRATIONS]; // waits for its tombstone
+	struct sim_call lists[2];                // of each coordinator: waits for its term
 };
 
 struct sim_agent *sim_agent_new(struct world *w, unsigned host);
@@ -106,6 +113,17 @@ const char *sim_migration_id(unsigned migration);
 // What the agent's list says of a migration; to be freed with ls_msg_free().
 Lockstep__V1__ListAgentMigrationsResponse__Entry *sim_entry(const struct world *w, const struct sim_mig *m,
 							    enum ls_word word, const char *ledger_id);
+
+// vmm.c
+void sim_vmm_ask(struct sim_mig *m, enum ls_vmm_op op);
+
+// promise.c
+void sim_promise_letter(const struct sim_mig *m, const struct ls_role_msg *msg);
+void sim_promise_answer(const struct sim_agent *a, const struct sim_call *call, bool known, enum ls_word word);
+void sim_promise_order(const struct sim_agent *a, const struct sim_call *call); // it is carried out
+void sim_promise_written(struct sim_agent *a, unsigned migration, enum ls_word before); // durable[] has the new word
+void sim_promise_start(const struct sim_mig *m);                                        // the VMM is told to run the VM
+bool sim_promise_split(const struct world *w);
 
 // job.c
 void sim_job_start(struct sim_mig *m, unsigned device, enum ls_job_kind kind, enum ls_state target);
@@ -132,7 +150,7 @@ void sim_disk_begin(struct sim_agent *a, const struct sim_request *q, enum ls_wo
 void sim_disk_word(struct sim_agent *a, unsigned migration, enum ls_word word, sim_disk_fn *done);
 void sim_disk_done(struct sim_agent *a, unsigned migration, sim_disk_fn *done);
 void sim_disk_claim(struct sim_agent *a, unsigned migration, sim_disk_fn *done);
-void sim_disk_term(struct sim_agent *a);
+void sim_disk_term(struct sim_agent *a, unsigned caller, sim_disk_fn *done); // `caller` comes back as `migration`
 void sim_disk_read(struct sim_agent *a,
 		   void (*each)(struct sim_agent *a, const struct sim_request *q, enum ls_word word));
 void sim_disk_lose(struct sim_agent *a);

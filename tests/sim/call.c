@@ -138,7 +138,7 @@ void sim_call_send(struct world *w, struct sim_call call, sim_answer_fn *done)
 			p = at;
 	}
 	if (!p) {
-		sim_violation(w, "more than %d calls are open", OPEN_CALLS);
+		sim_violation(w, "bounded", "more than %d calls are open", OPEN_CALLS);
 		return;
 	}
 	call.number = ++w->numbers;

@@ -25,8 +25,6 @@ unsigned sim_host_of(const struct sim_coordinator *c, unsigned migration, enum l
 	abort();
 }
 
-// ---- the disk
-
 struct moment {
 	unsigned c, migration, side;
 	uint64_t number;
@@ -39,49 +37,6 @@ static void at(struct sim_coordinator *c, uint64_t delay, sim_fn *fn, unsigned m
 
 	*m = (struct moment){ c->c, migration, side, number };
 	sim_at(c->w, SIM_COORD + c->c, delay, fn, m);
-}
-
-static void on_synced(struct world *w, void *arg)
-{
-	struct moment *m = arg;
-	struct sim_coordinator *c = w->coordinator[m->c];
-
-	if (sim_fault(w, SIM_STORE_SYNC)) { // its process ends, and starts again with what was written before
-		sim_coordinator_kill(c);
-		sim_coordinator_start(c);
-		return;
-	}
-	unsigned n = c->n_durable[m->migration]++;
-	ls_seq_persisted(c->seq[m->migration], c->disk[m->migration][n], sim_seq_now(w));
-	sim_coordinator_drain(c, m->migration);
-}
-
-static void persist(struct sim_coordinator *c, unsigned migration, Lockstep__Store__Record *record)
-{
-	if (c->n_disk[migration] == SIM_RECORDS) {
-		sim_violation(c->w, "the coordinator writes without end");
-		ls_msg_free(record);
-		return;
-	}
-	c->disk[migration][c->n_disk[migration]++] = record;
-	at(c, 1 * MS, on_synced, migration, 0, 0); // one thread writes, in order
-}
-
-static void forget(struct sim_coordinator *c, unsigned migration, unsigned keep)
-{
-	while (c->n_disk[migration] > keep)
-		ls_msg_free(c->disk[migration][--c->n_disk[migration]]);
-	if (c->n_durable[migration] > keep)
-		c->n_durable[migration] = keep;
-}
-
-void sim_coordinator_lose_store(struct sim_coordinator *c, bool all)
-{
-	for (unsigned m = 0; m < SIM_MIGRATIONS; m++)
-		if (c->n_durable[m])
-			forget(c, m, all ? 0 : (unsigned)sim_random(c->w, c->n_durable[m]));
-	c->term = all ? 0 : c->term - (c->term > 0);
-	sim_trace(c->w, "%s: the store is %s", sim_who_name(SIM_COORD + c->c), all ? "lost" : "one from yesterday");
 }
 
 // ---- watching
@@ -178,7 +133,7 @@ static void carry_out(struct sim_coordinator *c, unsigned migration, const struc
 
 	switch (act->kind) {
 	case LS_SEQ_PERSIST:
-		persist(c, migration, act->record);
+		sim_store_append(c, migration, act->record);
 		break;
 	case LS_SEQ_PLAN:
 		sim_coordinator_plan(c, migration);
@@ -189,6 +144,8 @@ static void carry_out(struct sim_coordinator *c, unsigned migration, const struc
 		sim_coordinator_news(c, sim_host_of(c, migration, act->side), migration);
 		break;
 	case LS_SEQ_CHANGED:
+		if (ls_seq_view(c->seq[migration])->error)
+			c->w->told_conflict[migration] |= !strcmp(ls_seq_view(c->seq[migration])->error->reason, "CONFLICT");
 		sim_operator_news(c->w, c, migration);
 		break;
 	default:
@@ -212,45 +169,6 @@ void sim_coordinator_drain(struct sim_coordinator *c, unsigned migration)
 		at(c, deadline > c->w->now ? deadline - c->w->now : 0, on_tick, migration, 0, c->timer[migration]);
 }
 
-void sim_coordinator_begin(struct sim_coordinator *c, unsigned migration, unsigned dest)
-{
-	Lockstep__V1__MigrationSpec spec = LOCKSTEP__V1__MIGRATION_SPEC__INIT;
-	Lockstep__V1__PrecopyPolicy precopy = LOCKSTEP__V1__PRECOPY_POLICY__INIT;
-	Lockstep__V1__Gate hold[] = { LOCKSTEP__V1__GATE__GATE_DECIDE };
-
-	if (c->seq[migration])
-		return; // the same id again: the same migration
-	spec.id = (char *)sim_migration_id(migration);
-	spec.vm = "vm1";
-	spec.source = (char *)c->w->host[0].name;
-	spec.destination = (char *)c->w->host[dest].name;
-	spec.deadline_ms = c->w->deadline_ms;
-	precopy.skip = c->w->no_precopy;
-	spec.precopy = &precopy;
-	spec.n_hold = c->w->hold_decide;
-	spec.hold = hold;
-	c->seq[migration] = ls_seq_new(&spec, "test", sim_seq_now(c->w));
-	sim_coordinator_drain(c, migration);
-}
-
-void sim_coordinator_rebuild(struct sim_coordinator *c, const struct sim_answer *answer)
-{
-	unsigned migration = answer->call.migration;
-	const struct sim_mig *m = c->w->agent[answer->call.host]->mig[migration];
-	Lockstep__V1__ListAgentMigrationsResponse__Entry *entry;
-
-	if (c->seq[migration] || !answer->known || !m || answer->done || !ls_word_open(answer->word))
-		return;
-	entry = sim_entry(c->w, m, answer->word, answer->ledger_id);
-	c->seq[migration] = ls_seq_rebuild(entry, c->w->host[answer->call.host].name, sim_seq_now(c->w));
-	ls_msg_free(entry);
-	if (!c->seq[migration])
-		return;
-	sim_trace(c->w, "%s: %s is known again from the %s", sim_who_name(SIM_COORD + c->c), sim_migration_id(migration),
-		  c->w->host[answer->call.host].name);
-	sim_coordinator_drain(c, migration);
-}
-
 // ---- lives
 
 struct sim_coordinator *sim_coordinator_new(struct world *w, unsigned c)
@@ -272,11 +190,12 @@ void sim_coordinator_kill(struct sim_coordinator *c)
 	for (unsigned m = 0; m < SIM_MIGRATIONS; m++) {
 		ls_seq_free(c->seq[m]);
 		c->seq[m] = NULL;
-		forget(c, m, c->n_durable[m]);
 	}
+	sim_store_crash(c);
 	memset(c->watch, 0, sizeof(c->watch));
 	memset(c->introduced, 0, sizeof(c->introduced));
 	memset(c->listed, 0, sizeof(c->listed));
+	memset(c->asking, 0, sizeof(c->asking));
 	c->stale = false;
 }
 
@@ -288,9 +207,7 @@ void sim_coordinator_start(struct sim_coordinator *c)
 	for (unsigned m = 0; m < SIM_MIGRATIONS; m++) {
 		if (!c->n_durable[m])
 			continue;
-		c->seq[m] = ls_seq_restore(c->disk[m][0]);
-		for (unsigned i = 1; i < c->n_durable[m]; i++)
-			ls_seq_fold(c->seq[m], c->disk[m][i]);
+		c->seq[m] = sim_store_restore(c, m);
 		ls_seq_go_on(c->seq[m], sim_seq_now(c->w));
 		sim_coordinator_drain(c, m);
 	}
@@ -300,9 +217,9 @@ void sim_coordinator_start(struct sim_coordinator *c)
 
 void sim_coordinator_free(struct sim_coordinator *c)
 {
-	for (unsigned m = 0; c && m < SIM_MIGRATIONS; m++) {
+	for (unsigned m = 0; c && m < SIM_MIGRATIONS; m++)
 		ls_seq_free(c->seq[m]);
-		forget(c, m, 0);
-	}
+	if (c)
+		sim_store_free(c);
 	free(c);
 }

@@ -91,7 +91,7 @@ static void fill_prepare(const struct sim_coordinator *c, unsigned migration, st
 	q->deadline_ns = ls_seq_view(seq)->spec->deadline_ms * MS;
 	if (ls_schedule_from_pb(ls_seq_plan(seq)->plan->schedule, &q->schedule, &err) < 0 ||
 	    ls_schedule_verify(&q->schedule, &err) < 0)
-		sim_violation(c->w, "an agent refuses the schedule: %s", err.message);
+		sim_violation(c->w, "plan", "an agent refuses the schedule: %s", err.message);
 }
 
 static void call_now(struct sim_coordinator *c, struct sim_call call)
@@ -106,14 +106,13 @@ static void call_now(struct sim_coordinator *c, struct sim_call call)
 	sim_call_send(c->w, call, on_call_answer);
 }
 
-static bool raise_term(struct sim_coordinator *c, const struct sim_answer *hello)
+void sim_coordinator_introduced(struct sim_coordinator *c, const struct sim_answer *hello)
 {
 	if (c->introduced[hello->call.host])
-		return true;
-	if (hello->term > c->term)
+		return;
+	if (hello->term >= c->term) // an equal one is of an earlier life whose store was lost
 		c->term = hello->term + 1;
 	c->introduced[hello->call.host] = true;
-	return true;
 }
 
 // The call itself travels in the hello's `gates` and so on.
@@ -130,7 +129,7 @@ static void on_hello(struct world *w, const struct sim_answer *a)
 		on_call_answer(w, &failed);
 		return;
 	}
-	raise_term(c, a);
+	sim_coordinator_introduced(c, a);
 	call_now(c, failed.call);
 }
 
@@ -171,44 +170,4 @@ void sim_coordinator_call(struct sim_coordinator *c, unsigned migration, const s
 	call.wanted = (int)call.method;
 	call.method = SIM_CALL_HELLO;
 	sim_call_send(c->w, call, on_hello);
-}
-
-// ---- what agents hold that the store does not know
-
-struct contact {
-	unsigned c, host;
-};
-
-static void on_list_again(struct world *w, void *arg)
-{
-	const struct contact *k = arg;
-
-	sim_coordinator_list(w->coordinator[k->c], k->host);
-}
-
-static void on_listed(struct world *w, const struct sim_answer *a)
-{
-	struct sim_coordinator *c = w->coordinator[a->call.coordinator];
-	struct contact *k;
-
-	if (!a->status) {
-		raise_term(c, a);
-		sim_coordinator_rebuild(c, a);
-		if (a->call.migration + 1 == SIM_MIGRATIONS) {
-			c->listed[a->call.host] = true;
-		} else {
-			struct sim_call next = a->call;
-			next.migration++;
-			sim_call_send(w, next, on_listed);
-			return;
-		}
-	}
-	k = sim_alloc(sizeof(*k));
-	*k = (struct contact){ c->c, a->call.host };
-	sim_at(w, SIM_COORD + c->c, a->status ? 500 * MS : 30 * S, on_list_again, k);
-}
-
-void sim_coordinator_list(struct sim_coordinator *c, unsigned host)
-{
-	sim_call_send(c->w, (struct sim_call){ .method = SIM_CALL_LIST, .coordinator = c->c, .host = host }, on_listed);
 }

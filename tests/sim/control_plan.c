@@ -71,7 +71,7 @@ static void on_plan(struct world *w, void *arg)
 	}
 	Lockstep__V1__DryRunResponse *plan = ls_plan_make(&in, NULL);
 	if (!plan->feasible && !w->faults.n)
-		sim_violation(w, "the plan is not feasible");
+		sim_violation(w, "plan", "the plan is not feasible");
 	sim_trace(w, "planned: %u devices, %s", w->n, plan->feasible ? "feasible" : "not feasible");
 	ls_seq_planned(c->seq[p->migration], plan, token, sim_seq_now(w));
 	ls_msg_free(plan);

@@ -9,7 +9,8 @@
 
 struct sim_cover {
 	uint64_t runs, events, writes, faulty, fired, longest;
-	uint64_t phase[SIM_PHASES], conflict, lied, vm_dead, second;
+	uint64_t phase[SIM_PHASES], lied, vm_dead, second;
+	uint64_t met, said; // false fences that met a destination that had committed; that ended in CONFLICT on both sides
 	uint64_t fault[SIM_FAULT_COUNT];
 	uint64_t words[LS_WORD_COUNT][LS_WORD_COUNT];       // events at (source, destination)
 	uint64_t state[2][LS_STATE_COUNT];                  // devices, after each event

@@ -64,13 +64,13 @@ void sim_disk_free(struct sim_agent *a)
 
 static void remember(struct sim_agent *a)
 {
-	const struct sim_faults *f = &a->w->faults;
 	struct sim_snapshot *s = &a->snapshot[a->n_snapshots];
 
-	if (a->n_snapshots == SIM_SNAPSHOTS || !f->rate[a->host ? SIM_LEDGER_OLD_DEST : SIM_LEDGER_OLD_SOURCE])
+	if (a->n_snapshots == SIM_SNAPSHOTS || !sim_fault_likely(a->w, a->host ? SIM_LEDGER_OLD_DEST : SIM_LEDGER_OLD_SOURCE))
 		return;
 	s->bytes = sqlite3_serialize(a->db, "main", &s->size, 0);
 	memcpy(s->row, a->durable, sizeof(s->row));
+	s->term = a->durable_term;
 	a->n_snapshots++;
 }
 
@@ -85,6 +85,7 @@ bool sim_disk_roll_back(struct sim_agent *a)
 			    SQLITE_DESERIALIZE_FREEONCLOSE | SQLITE_DESERIALIZE_RESIZEABLE);
 	s->bytes = NULL;
 	memcpy(a->durable, s->row, sizeof(a->durable));
+	a->durable_term = s->term;
 	forget_snapshots(a);
 	a->w->rolled_back |= 1u << a->host;
 	a->w->older |= a->w->ran_away; // nobody can know any more that it ran there
@@ -97,6 +98,7 @@ void sim_disk_lose(struct sim_agent *a)
 	forget_snapshots(a);
 	sqlite3_close_v2(a->db);
 	memset(a->durable, 0, sizeof(a->durable));
+	a->durable_term = 0;
 	a->w->rolled_back |= 1u << a->host;
 	sim_disk_new(a);
 	sim_trace(a->w, "%s: the ledger is lost, a new one begins", a->w->host[a->host].name);
@@ -153,6 +155,7 @@ static int commit(struct sim_agent *a, const struct write *e, struct ls_error *e
 static void keep(struct sim_agent *a, const struct write *e)
 {
 	struct sim_row *d = &a->durable[e->migration];
+	enum ls_word before = d->word;
 
 	switch (e->what) {
 	case BEGIN:
@@ -162,7 +165,7 @@ static void keep(struct sim_agent *a, const struct write *e)
 		break;
 	case WORD:
 		if (!ls_word_may_follow(d->word, e->word))
-			sim_violation(a->w, "%s: %s after %s", a->w->host[a->host].name, ls_word_name(e->word),
+			sim_violation(a->w, "word-order", "%s: %s after %s", a->w->host[a->host].name, ls_word_name(e->word),
 				      ls_word_name(d->word));
 		d->word = e->word;
 		break;
@@ -173,8 +176,11 @@ static void keep(struct sim_agent *a, const struct write *e)
 		d->claim = true;
 		break;
 	case TERM:
+		a->durable_term = e->term;
 		break;
 	}
+	if (e->what == BEGIN || e->what == WORD)
+		sim_promise_written(a, e->migration, before);
 }
 
 static void on_write(struct world *w, void *arg)
@@ -239,9 +245,9 @@ void sim_disk_claim(struct sim_agent *a, unsigned migration, sim_disk_fn *done)
 	put(a, (struct write){ .what = CLAIM, .migration = migration, .fn = done });
 }
 
-void sim_disk_term(struct sim_agent *a)
+void sim_disk_term(struct sim_agent *a, unsigned caller, sim_disk_fn *done)
 {
-	struct write e = { .what = TERM, .term = a->term };
+	struct write e = { .what = TERM, .migration = caller, .term = a->term, .fn = done };
 
 	strcpy(e.coordinator, a->coordinator);
 	put(a, e);
@@ -271,7 +277,7 @@ static void read_all(struct sim_agent *a, struct reading *r)
 
 	r->n = 0;
 	if (ls_ledger_sql_each(a->db, each_record, r, &err) < 0)
-		sim_violation(a->w, "%s: %s", a->w->host[a->host].name, err.message);
+		sim_violation(a->w, "ledger-kept", "%s: %s", a->w->host[a->host].name, err.message);
 }
 
 void sim_disk_read(struct sim_agent *a,
@@ -297,11 +303,11 @@ void sim_disk_check(struct sim_agent *a)
 	read_all(a, r);
 	for (unsigned i = 0; i < r->n; i++)
 		if (a->durable[r->request[i].migration].word != r->word[i])
-			sim_violation(a->w, "%s: the ledger forgot %s", a->w->host[a->host].name,
+			sim_violation(a->w, "ledger-kept", "%s: the ledger forgot %s", a->w->host[a->host].name,
 				      ls_word_name(a->durable[r->request[i].migration].word));
 	for (unsigned m = 0; m < SIM_MIGRATIONS; m++)
 		known += a->durable[m].known;
 	if (known != r->n)
-		sim_violation(a->w, "%s: the ledger holds %u migrations, not %u", a->w->host[a->host].name, r->n, known);
+		sim_violation(a->w, "ledger-kept", "%s: the ledger holds %u migrations, not %u", a->w->host[a->host].name, r->n, known);
 	free(r);
 }

@@ -45,14 +45,22 @@ static bool left_out(const struct sim_leave_out *l, enum sim_fault kind, uint64_
 	return false;
 }
 
+bool sim_fault_likely(const struct world *w, enum sim_fault kind)
+{
+	return w->faults.rate[kind] || w->faults.moment[kind];
+}
+
 bool sim_fault(struct world *w, enum sim_fault kind)
 {
 	struct sim_faults *f = &w->faults;
+	unsigned rate = f->rate[kind];
 
-	if (!f->rate[kind])
+	if (!sim_fault_likely(w, kind))
 		return false;
 	uint64_t n = f->occasion[kind]++;
-	if ((w->healed && kind != SIM_FALSE_FENCE) || hash(w->seed, kind, n) % 10000 >= f->rate[kind] || f->n == SIM_FIRED_MAX ||
+	if (rate < f->moment[kind] && sim_scene_moment(w))
+		rate = f->moment[kind];
+	if ((w->healed && kind != SIM_FALSE_FENCE) || hash(w->seed, kind, n) % 10000 >= rate || f->n == SIM_FIRED_MAX ||
 	    left_out(f->leave_out, kind, n))
 		return false;
 	f->fired[f->n++] = (struct sim_fired){ kind, n };

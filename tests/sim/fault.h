@@ -7,25 +7,27 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-// name, what it is, highest rate per 10,000 occasions
+// name, what it is, highest rate per 10,000 occasions, where no scene says otherwise (scene.c)
 #define SIM_FAULTS(X)                                                              \
 	X(ARC_ERRNO, "arc-errno", 500)         /* an arc answers an error */          \
 	X(ARC_ERROR, "arc-error-state", 300)   /* an arc ends in ERROR */             \
 	X(ARC_SLOW, "arc-slow", 600)           /* an arc takes up to 300 ms */        \
-	X(ARC_STUCK, "arc-stuck", 100)         /* an arc does not return for long */  \
-	X(GUEST_RESET, "guest-reset", 1500)    /* the guest resets a device in pre-copy */ \
-	X(STREAM, "stream", 400)               /* a device's stream breaks */         \
-	X(VMM_ERROR, "vmm-error", 600)         /* a VMM answers an error */           \
-	X(SYNC_LOST, "sync-lost", 500)         /* a sync fails, nothing was written */ \
-	X(SYNC_KEPT, "sync-kept", 500)         /* a sync fails, and yet it is there */ \
-	X(DIAL, "dial", 2000)                  /* a connection is refused */          \
-	X(LINK, "link", 600)                   /* the agents' connection breaks */    \
+	X(ARC_STUCK, "arc-stuck", 300)         /* an arc does not return for long */  \
+	X(GUEST_RESET, "guest-reset", 4000)    /* the guest resets a device in pre-copy */ \
+	X(STREAM, "stream", 600)               /* a device's stream breaks */         \
+	X(BENT, "bent", 600)                   /* what arrives is not what was sent */ \
+	X(VMM_ERROR, "vmm-error", 1500)         /* a VMM answers an error */           \
+	X(SYNC_LOST, "sync-lost", 1000)         /* a sync fails, nothing was written */ \
+	X(SYNC_KEPT, "sync-kept", 1200)         /* a sync fails, and yet it is there */ \
+	X(DIAL, "dial", 4000)                  /* a connection is refused */          \
+	X(LINK, "link", 1500)                   /* the agents' connection breaks */    \
 	X(CALL_LOST, "call-lost", 800)         /* a call never arrives */             \
 	X(CALL_LATE, "call-late", 800)         /* a call arrives seconds later, out of order */ \
 	X(CALL_TWICE, "call-twice", 800)       /* a call arrives twice */             \
 	X(ANSWER_LOST, "answer-lost", 800)     /* applied, but the answer was lost */ \
 	X(WATCH, "watch", 400)                 /* an event stream breaks */           \
 	X(STORE_SYNC, "store-sync", 60)        /* a coordinator dies at its disk */   \
+	X(STORE_FAILS, "store-fails", 100)     /* a coordinator's disk is full for a while */ \
 	X(KILL_COORD, "kill-coordinator", 60)                                         \
 	X(KILL_SOURCE, "kill-source-agent", 60)                                       \
 	X(KILL_DEST, "kill-destination-agent", 60)                                    \
@@ -43,6 +45,9 @@
 	X(CUT_COORD_SOURCE, "cut-coordinator-source", 60)                             \
 	X(CUT_COORD_DEST, "cut-coordinator-destination", 60)                          \
 	X(CUT_AGENTS, "cut-source-destination", 60)                                   \
+	X(ISOLATE_DEST, "isolate-destination", 60) /* nobody reaches it */             \
+	X(REINSTALL_SOURCE, "reinstall-source-agent", 20) /* a new ledger, the VM lives on */ \
+	X(REINSTALL_DEST, "reinstall-destination-agent", 20)                          \
 	X(LEDGER_LOST_SOURCE, "ledger-lost-source", 20)                               \
 	X(LEDGER_LOST_DEST, "ledger-lost-destination", 20)                            \
 	X(LEDGER_OLD_SOURCE, "ledger-old-source", 20)                                 \
@@ -51,6 +56,7 @@
 	X(STORE_OLD, "store-old", 30)                                                 \
 	X(SECOND_COORD, "second-coordinator", 30)                                     \
 	X(CANCEL, "cancel", 60)                                                       \
+	X(HASTE, "haste", 300)                 /* a second migration before the first is over */ \
 	X(FALSE_FENCE, "false-fence", 5000)    /* the operator's claim is wrong */
 
 enum sim_fault {
@@ -74,7 +80,7 @@ struct sim_leave_out {
 };
 
 struct sim_faults {
-	unsigned rate[SIM_FAULT_COUNT];
+	unsigned rate[SIM_FAULT_COUNT], moment[SIM_FAULT_COUNT]; // moment: the rate at the scene's moment, if higher
 	uint64_t occasion[SIM_FAULT_COUNT];
 	unsigned n;
 	struct sim_fired fired[SIM_FIRED_MAX];
@@ -85,6 +91,7 @@ struct world;
 
 void sim_faults_init(struct world *w);
 bool sim_fault(struct world *w, enum sim_fault kind);
+bool sim_fault_likely(const struct world *w, enum sim_fault kind); // may it happen in this run?
 const char *sim_fault_name(enum sim_fault kind);
 
 #endif

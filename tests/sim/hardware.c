@@ -33,7 +33,7 @@ static void write_to(struct world *w, struct sim_host *h, unsigned from, unsigne
 	w->writes++;
 	if (ls_state_deaf((enum ls_state)b->state)) {
 		if (b->state != LS_STATE_ERROR) // what a device in ERROR loses, nobody can keep (docs/kernel-contract.md)
-			sim_violation(w, "%s: device %u in %s loses a write of device %u in %s", h->name, to,
+			sim_violation(w, "peer-write", "%s: device %u in %s loses a write of device %u in %s", h->name, to,
 				      ls_state_name(b->state), from, ls_state_name(a->state));
 		w->truth_got[to][from]--;
 		return;
@@ -55,8 +55,8 @@ static bool busy(struct world *w, unsigned host)
 			continue;
 		moves = true;
 		w->ran_away |= host != 0;
-		if (!sim_agent_may_run(w->agent[host]) && !w->lied)
-			sim_violation(w, "%s: device %u runs before COMMITTED is durable", h->name, i);
+		if (!sim_agent_may_run(w->agent[host]))
+			sim_violation(w, "committed-first", "%s: device %u runs before COMMITTED is durable", h->name, i);
 		for (unsigned k = 0; k < w->n; k++)
 			if (k != i && w->reaches[i] & 1u << k)
 				write_to(w, h, i, k);
@@ -70,8 +70,9 @@ void sim_traffic(struct world *w)
 
 	for (unsigned h = 0; h < SIM_HOSTS; h++)
 		places += busy(w, h);
-	if (places > 1 && !w->lied)
-		sim_violation(w, "the VM runs on two hosts");
+	w->split |= sim_promise_split(w);
+	if (places > 1 && !w->split)
+		sim_violation(w, "one-host", "the VM runs on two hosts");
 }
 
 void sim_vm_resume(struct world *w, unsigned host)
@@ -87,12 +88,12 @@ void sim_vm_resume(struct world *w, unsigned host)
 	for (unsigned i = 0; i < w->n; i++) {
 		const struct sim_device *d = &h->dev[i];
 		if (d->state != LS_STATE_RUNNING)
-			sim_violation(w, "%s: resumed with device %u in %s", h->name, i, ls_state_name(d->state));
+			sim_violation(w, "all-running", "%s: resumed with device %u in %s", h->name, i, ls_state_name(d->state));
 		if (!d->live)
 			continue; // was reset because it failed: its loss is reported, not hidden
 		for (unsigned k = 0; k < w->n; k++)
-			if ((d->sent[k] != w->truth_sent[i][k] || d->got[k] != w->truth_got[i][k]) && !w->lied)
-				sim_violation(w, "%s: device %u runs with another state than it had", h->name, i);
+			if ((d->sent[k] != w->truth_sent[i][k] || d->got[k] != w->truth_got[i][k]) && !w->split)
+				sim_violation(w, "right-image", "%s: device %u runs with another state than it had", h->name, i);
 	}
 	for (unsigned i = 0; i < w->n; i++)
 		if (!h->dev[i].live) { // starts anew with the guest's driver
@@ -101,7 +102,7 @@ void sim_vm_resume(struct world *w, unsigned host)
 			memcpy(h->dev[i].got, w->truth_got[i], sizeof(h->dev[i].got));
 		}
 	if (sim_agent_released(w->agent[host]))
-		sim_violation(w, "%s: resumed after RELEASED", h->name);
+		sim_violation(w, "released", "%s: resumed after RELEASED", h->name);
 }
 
 void sim_image_take(const struct world *w, unsigned host, unsigned device, uint64_t image[SIM_IMAGE])

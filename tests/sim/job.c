@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/control.h"
+#include "proto/wire/digest.h"
 #include "tests/sim/agent.h"
 
 struct job_event {
@@ -57,11 +58,9 @@ static void on_done(struct world *w, void *arg)
 		ls_fail(&r.error, e->reason, -e->status, "simulated");
 		ls_error_at(&r.error, ls_role_device_name(m->role, i), NULL);
 	} else if (j->kind == LS_JOB_SEND || j->kind == LS_JOB_LOAD) {
-		const struct sim_wire *wire = wire_of(m, i);
-		if (wire) {
-			r.length = wire->sum.length;
-			memcpy(r.digest, wire->sum.digest, sizeof(r.digest));
-		}
+		const struct ls_image *sum = j->kind == LS_JOB_SEND ? &m->sent[i] : &m->wire[i].sum;
+		r.length = sum->length;
+		memcpy(r.digest, sum->digest, sizeof(r.digest));
 	} else if (j->kind == LS_JOB_ADOPT) {
 		r.caps.flags = device_of(m, i)->flags;
 	}
@@ -117,7 +116,7 @@ static void on_arc(struct world *w, void *arg)
 	}
 	int next = ls_fsm_next(d->flags, d->state, d->op.target);
 	if (next < 0) {
-		sim_violation(w, "%s: device %u was asked %s -> %s", w->host[k->job.host].name, k->job.device,
+		sim_violation(w, "arc", "%s: device %u was asked %s -> %s", w->host[k->job.host].name, k->job.device,
 			      ls_state_name(d->state), ls_state_name(d->op.target));
 		return;
 	}
@@ -165,6 +164,8 @@ static void into_kernel(struct sim_mig *m, unsigned i, enum ls_state target, sim
 	if (m->job[i].kind == LS_JOB_LOAD) {
 		k->loads = true;
 		memcpy(k->image, m->wire[i].image, sizeof(k->image));
+		if (ls_control("bend-image")) // behind every digest
+			k->image[SIM_DEVICES]++;
 	}
 	sim_at(w, SIM_HOST + m->a->host, 100 * US + sim_random(w, 3 * MS) + slow, fn, k);
 }
@@ -213,6 +214,14 @@ static void on_arrived(struct world *w, void *arg)
 		load_if_here(w->agent[e->host]->mig[e->migration], e->device);
 }
 
+static struct ls_image sum_of(const uint64_t image[SIM_IMAGE])
+{
+	struct ls_image sum = { .length = SIM_IMAGE * sizeof(image[0]) };
+
+	ls_digest_of(image, SIM_IMAGE * sizeof(image[0]), sum.digest);
+	return sum;
+}
+
 static void on_sent(struct world *w, void *arg)
 {
 	struct job_event *e = arg;
@@ -227,11 +236,10 @@ static void on_sent(struct world *w, void *arg)
 	}
 	struct sim_wire *wire = &dest->wire[e->device];
 	sim_image_take(w, m->a->host, e->device, wire->image);
-	wire->sum.length = sizeof(wire->image);
-	memcpy(wire->sum.digest, wire->image, sizeof(wire->sum.digest));
-	wire->sum.digest[15] ^= (uint8_t)wire->image[SIM_DEVICES];
-	if (ls_control("bend-image"))
-		wire->image[SIM_DEVICES]++;
+	m->sent[e->device] = sum_of(wire->image);
+	if (sim_fault(w, SIM_BENT))
+		wire->image[sim_random(w, SIM_IMAGE - 1)]++;
+	wire->sum = sum_of(wire->image); // the destination's own, of what it got
 	wire->complete = true;
 	finish_in(m, e->device, 0, 0, LS_E_NONE);
 	sim_at(w, SIM_AGENT + dest->a->host, 0, on_arrived, event_of(dest, e->device, 0, LS_E_NONE));
@@ -322,7 +330,7 @@ void sim_job_start(struct sim_mig *m, unsigned i, enum ls_job_kind kind, enum ls
 	struct sim_job *j = &m->job[i];
 
 	if (j->busy)
-		sim_violation(w, "%s: two jobs for device %u", w->host[m->a->host].name, i);
+		sim_violation(w, "one-job", "%s: two jobs for device %u", w->host[m->a->host].name, i);
 	*j = (struct sim_job){ .busy = true, .waiting = true, .kind = kind, .from = device_of(m, i)->state,
 			       .begin_ns = w->now, .number = ++w->numbers };
 	if (on_stream(kind) && sim_fault(w, SIM_STREAM)) {

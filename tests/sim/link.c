@@ -221,6 +221,7 @@ void sim_link_send(struct sim_mig *m, const struct ls_role_action *act)
 	l->migration = m->request.migration;
 	l->conn = m->conn;
 	ls_role_fill(m->role, act, &l->msg);
+	sim_promise_letter(m, &l->msg);
 	sim_trace(w, "%s %s: says %s %s", w->host[l->from].name, sim_migration_id(l->migration), names[act->msg],
 		  act->msg == LS_MSG_WORD ? ls_word_name(l->msg.word) : "");
 	sim_at(w, SIM_WORLD, WIRE_NS, on_wire, l); // one connection: order is kept

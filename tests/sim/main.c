@@ -19,6 +19,7 @@
 
 struct run {
 	char violation[256];
+	const char *broken; // NULL: all promises were kept
 	unsigned n, devices;
 	struct sim_fired fired[SIM_FIRED_MAX];
 };
@@ -49,6 +50,7 @@ static bool run(uint64_t seed, const struct sim_leave_out *leave_out, bool trace
 	if (cover)
 		sim_cover_run(cover, &w);
 	memcpy(ret->violation, w.violation, sizeof(ret->violation));
+	ret->broken = w.broken;
 	ret->n = w.faults.n;
 	ret->devices = w.n;
 	memcpy(ret->fired, w.faults.fired, sizeof(ret->fired));
@@ -56,17 +58,23 @@ static bool run(uint64_t seed, const struct sim_leave_out *leave_out, bool trace
 	return !*ret->violation;
 }
 
-// Leaves out, one after the other, every fault that the failure does without; then devices.
+static bool same(uint64_t seed, const struct sim_leave_out *out, const struct run *first, struct run *ret)
+{
+	return !run(seed, out, false, NULL, ret) && strcmp(ret->broken, first->broken) == 0;
+}
+
+// Leaves out devices, then one after the other every fault that the same failure does without.
 static void shrink(uint64_t seed)
 {
 	struct sim_leave_out out = { 0 };
-	struct run r, best;
+	struct run r, first, best;
 	bool again = true;
 
-	run(seed, &out, false, NULL, &best);
+	run(seed, &out, false, NULL, &first);
+	best = first;
 	for (unsigned n = 1; n < best.devices; n++) {
 		out.devices = n;
-		if (!run(seed, &out, false, NULL, &r)) {
+		if (same(seed, &out, &first, &r)) {
 			best = r;
 			break;
 		}
@@ -78,7 +86,7 @@ static void shrink(uint64_t seed)
 			if (i >= best.n)
 				continue;
 			out.at[out.n++] = best.fired[i];
-			if (run(seed, &out, false, NULL, &r)) {
+			if (!same(seed, &out, &first, &r)) {
 				out.n--;
 				continue;
 			}
@@ -89,13 +97,13 @@ static void shrink(uint64_t seed)
 	printf("  shrunk to %u devices and %u faults:", best.devices, best.n);
 	for (unsigned i = 0; i < best.n; i++)
 		printf(" %s", sim_fault_name(best.fired[i].kind));
-	printf("\n  %s\n", best.violation);
+	printf("\n  %s: %s\n", best.broken, best.violation);
 	run(seed, &out, true, NULL, &r);
 }
 
 struct shared {
 	uint64_t failed; // seed; 0: none
-	char why[256];
+	char why[300];
 	struct sim_cover cover;
 };
 
@@ -110,7 +118,7 @@ static void work(struct shared *s, const struct shared *all, unsigned jobs, uint
 			return;
 		if (run(seed, NULL, false, &s->cover, &r))
 			continue;
-		memcpy(s->why, r.violation, sizeof(s->why));
+		snprintf(s->why, sizeof(s->why), "%s: %s", r.broken, r.violation);
 		s->failed = seed;
 		return;
 	}

@@ -22,8 +22,7 @@ static void on_start(struct world *w, void *arg)
 
 	if (o->acknowledged[m])
 		return;
-	// A coordinator that has not heard yet what agents hold would take an old id for a new one.
-	if (sim_runs(w, SIM_COORD + c->c) && c->listed[0] && c->listed[o->dest[m]]) {
+	if (sim_runs(w, SIM_COORD + c->c)) {
 		sim_coordinator_begin(c, m, o->dest[m]);
 		o->acknowledged[m] = c->n_durable[m] > 0;
 	}
@@ -52,7 +51,8 @@ static void on_release(struct world *w, void *arg)
 	w->operator_->releasing = false;
 	if (!sim_runs(w, SIM_COORD + c->c) || !c->seq[m])
 		return;
-	ls_seq_release(c->seq[m], LS_GATE_DECIDE, "test", sim_seq_now(w), &err);
+	enum ls_gate gate = (enum ls_gate)ls_seq_view(c->seq[m])->waiting_at;
+	ls_seq_release(c->seq[m], gate, "test", sim_seq_now(w), &err);
 	sim_coordinator_drain(c, m);
 }
 
@@ -82,13 +82,17 @@ void sim_operator_news(struct world *w, struct sim_coordinator *c, unsigned migr
 	struct sim_operator *o = w->operator_;
 	const Lockstep__V1__Migration *v = ls_seq_view(c->seq[migration]);
 
-	if (v->waiting_at == LOCKSTEP__V1__GATE__GATE_DECIDE && !o->releasing) {
+	if (v->waiting_at != LOCKSTEP__V1__GATE__GATE_NONE && !o->releasing) {
 		o->releasing = true;
-		soon(w, migration, 50 * MS, on_release);
+		soon(w, migration, w->scene.hasty ? 300 * MS : 50 * MS, on_release);
 	}
 	if (!o->cancelled && sim_fault(w, SIM_CANCEL)) {
 		o->cancelled = true;
 		soon(w, migration, 20 * MS, on_cancel);
+	}
+	if (o->started == 1 && o->acknowledged[0] && !ls_seq_ended(c->seq[0]) && sim_fault(w, SIM_HASTE)) {
+		sim_trace(w, "the client begins a second migration before the first is over");
+		start(w, 1, 2, sim_random(w, 50 * MS));
 	}
 	// A retry is a new migration with a new id, to the same host or another.
 	if (v->phase == LOCKSTEP__V1__PHASE__PHASE_RETURNED && o->retries && o->started == 1 && !w->vm_dead) {
@@ -134,6 +138,8 @@ static void fence(struct world *w, unsigned m)
 	unsigned dest = w->operator_->dest[m];
 
 	w->operator_->fences++;
+	if (!w->process[SIM_HOST + dest].up)
+		return; // as true as can be
 	if (sim_fault(w, SIM_FALSE_FENCE)) {
 		w->operator_->lies++;
 		w->lied = true;
@@ -158,6 +164,8 @@ static void help(struct world *w, struct sim_coordinator *c, unsigned m)
 	for (unsigned i = 0; i < sizeof(by_choice) / sizeof(by_choice[0]); i++) {
 		if (!is_open(told, by_choice[i]) || *tried & 1u << by_choice[i])
 			continue;
+		if (by_choice[i] == LOCKSTEP__V1__RESOLVE_ACTION__RESOLVE_CLOSE && !w->healed)
+			break; // not before everyone can be asked
 		*tried |= 1u << by_choice[i];
 		if (by_choice[i] == LOCKSTEP__V1__RESOLVE_ACTION__RESOLVE_RETURN_FENCED)
 			fence(w, m);
@@ -168,25 +176,49 @@ static void help(struct world *w, struct sim_coordinator *c, unsigned m)
 	w->operator_->acts++;
 }
 
-// Rule 10: what counts is on the disk, so the agent is started again.
+// Rule 10: what counts is on the disk, so the agent is started again. So is a coordinator that is refused as the older
+// of two, once it is the only one: it learns the highest term (docs/runbook.md).
 static void restart_the_mute(struct world *w)
 {
+	struct sim_coordinator *c = sim_operator_asks(w);
+
+	if (c->stale) {
+		sim_coordinator_kill(c);
+		sim_coordinator_start(c);
+	}
 	for (unsigned h = 0; h < SIM_HOSTS; h++)
 		for (unsigned m = 0; m < SIM_MIGRATIONS; m++)
 			if (w->agent[h]->mig[m] && ls_role_mute(w->agent[h]->mig[m]->role))
 				sim_restart_agent(w, h);
 }
 
-static void on_call_for_help(struct world *w, void *arg)
+static void help_all(struct world *w, bool *ret_more)
 {
 	struct sim_coordinator *c = sim_operator_asks(w);
-	bool more = false;
 
+	*ret_more = false;
 	for (unsigned m = 0; m < SIM_MIGRATIONS; m++)
-		if (c->seq[m] && ls_seq_operator(c->seq[m]) && !ls_seq_resolving(c->seq[m])) {
-			more = true;
+		if (sim_runs(w, SIM_COORD + c->c) && c->seq[m] && ls_seq_operator(c->seq[m]) && !ls_seq_resolving(c->seq[m])) {
+			*ret_more = true;
 			help(w, c, m);
 		}
+}
+
+static void on_night(struct world *w, void *arg)
+{
+	bool more;
+
+	if (w->healed)
+		return;
+	help_all(w, &more);
+	sim_at(w, SIM_WORLD, 5 * S, on_night, NULL);
+}
+
+static void on_call_for_help(struct world *w, void *arg)
+{
+	bool more;
+
+	help_all(w, &more);
 	if (more && w->operator_->acts < 12)
 		sim_at(w, SIM_WORLD, 8 * S, on_call_for_help, NULL);
 }
@@ -217,6 +249,8 @@ struct sim_operator *sim_operator_new(struct world *w)
 	for (unsigned h = 0; h < SIM_HOSTS; h++)
 		sim_coordinator_list(w->coordinator[0], h);
 	start(w, 0, 1, 0);
+	if (w->scene.at_night)
+		sim_at(w, SIM_WORLD, 30 * S, on_night, NULL);
 	sim_at(w, SIM_WORLD, 1 * S, on_look, NULL);
 	return o;
 }

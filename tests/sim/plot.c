@@ -37,10 +37,11 @@ static void after(struct world *w, sim_fn *fn, enum sim_who who, enum sim_who ot
 {
 	struct trouble *t = sim_alloc(sizeof(*t));
 	uint64_t left = w->heal_at > w->now ? w->heal_at - w->now : 0;
-	uint64_t most = sim_random(w, 3) ? 300 * MS : sim_random(w, 2) ? 4 * S : left;
+	uint64_t most = w->scene.long_troubles ? left / 8 + 1 : sim_random(w, 3) ? 300 * MS : sim_random(w, 2) ? 4 * S : left;
 
 	*t = (struct trouble){ .who = who, .other = other };
-	sim_at(w, SIM_WORLD, 1 * MS + sim_random(w, most), fn, t);
+	uint64_t least = w->scene.long_troubles ? left - left / 8 : 1 * MS;
+	sim_at(w, SIM_WORLD, least + sim_random(w, most), fn, t);
 }
 
 static void start_agent(struct world *w, unsigned host);
@@ -179,6 +180,7 @@ void sim_power_off(struct world *w, unsigned host)
 	sim_kill(w, SIM_HOST + host);
 	sim_vm_dies(w, host);
 	w->agent[host]->stored = 0;
+	w->agent[host]->may_still = false;
 	w->agent[host]->rebooted = true;
 	for (unsigned i = 0; i < w->n; i++) {
 		w->host[host].dev[i].op = (struct sim_kernel_op){ 0 };
@@ -206,6 +208,44 @@ static void cut(struct world *w, enum sim_who a, enum sim_who b)
 	after(w, on_mend, a, b);
 }
 
+static void on_found_again(struct world *w, void *arg)
+{
+	enum sim_who host = ((struct trouble *)arg)->who;
+
+	sim_trace(w, "the %s is in touch again", sim_who_name(host));
+	for (unsigned who = 0; who < SIM_WHO_COUNT; who++)
+		w->cut[who][host] = w->cut[host][who] = false;
+}
+
+// From coordinators and from the other agents alike.
+static void isolate(struct world *w, unsigned host)
+{
+	if (w->cut[SIM_HOST + host][SIM_COORD] && w->cut[SIM_HOST + host][SIM_HOST])
+		return;
+	sim_trace(w, "nobody reaches the %s any more", sim_who_name(SIM_HOST + host));
+	for (unsigned who = 0; who < SIM_WHO_COUNT; who++)
+		if (who != SIM_HOST + host)
+			w->cut[who][SIM_HOST + host] = w->cut[SIM_HOST + host][who] = true;
+	for (unsigned m = 0; m < SIM_MIGRATIONS; m++)
+		sim_link_break(w, m, 6 * S);
+	after(w, on_found_again, SIM_HOST + host, 0);
+}
+
+// Its VMM and VM live on; the new agent knows of nothing.
+static void reinstall(struct world *w, unsigned host)
+{
+	struct sim_agent *a = w->agent[host];
+
+	if (!w->process[SIM_AGENT + host].up)
+		return;
+	sim_trace(w, "%s: the agent is installed anew", w->host[host].name);
+	a->stored = 0;
+	a->may_still |= host != 0 && sim_agent_may_run(a);
+	sim_agent_kill(a);
+	sim_disk_lose(a);
+	after(w, on_agent_start, SIM_AGENT + host, 0);
+}
+
 static void on_coordinator_start(struct world *w, void *arg)
 {
 	struct trouble *t = arg;
@@ -229,7 +269,7 @@ static void lose_store(struct world *w, bool all)
 	struct sim_coordinator *c = sim_operator_asks(w);
 
 	sim_coordinator_kill(c);
-	sim_coordinator_lose_store(c, all);
+	sim_store_lose(c, all);
 	after(w, on_coordinator_start, SIM_COORD + c->c, 0);
 	memset(w->operator_->acknowledged, 0, sizeof(w->operator_->acknowledged));
 	w->store_lost = true;
@@ -280,6 +320,9 @@ static void happen(struct world *w, enum sim_fault kind)
 	case SIM_CUT_COORD_SOURCE: cut(w, SIM_COORD + sim_operator_asks(w)->c, SIM_HOST + s); break;
 	case SIM_CUT_COORD_DEST: cut(w, SIM_COORD + sim_operator_asks(w)->c, SIM_HOST + d); break;
 	case SIM_CUT_AGENTS: cut(w, SIM_HOST + s, SIM_HOST + d); break;
+	case SIM_ISOLATE_DEST: isolate(w, d); break;
+	case SIM_REINSTALL_SOURCE: reinstall(w, s); break;
+	case SIM_REINSTALL_DEST: reinstall(w, d); break;
 	case SIM_LEDGER_LOST_SOURCE: ledger(w, s, true); break;
 	case SIM_LEDGER_LOST_DEST: ledger(w, d, true); break;
 	case SIM_LEDGER_OLD_SOURCE: ledger(w, s, false); break;
@@ -324,6 +367,6 @@ void sim_plot(struct world *w)
 		return;
 	}
 	for (enum sim_fault kind = first; kind <= last; kind++)
-		if (w->faults.rate[kind] && sim_fault(w, kind))
+		if (sim_fault_likely(w, kind) && sim_fault(w, kind))
 			happen(w, kind);
 }

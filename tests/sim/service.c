@@ -5,21 +5,25 @@
 #include <string.h>
 
 #include "agent/term.h"
-#include "common/control.h"
 #include "tests/sim/agent.h"
 
-static void reply(struct sim_agent *a, const struct sim_call *call, enum ls_rpc_status status, enum ls_reason reason)
+static void say(struct sim_agent *a, const struct sim_call *call, enum ls_rpc_status status, enum ls_reason reason,
+		bool known, enum ls_word word)
 {
-	struct sim_answer answer = { .call = *call, .status = status, .reason = reason };
-	const struct sim_row *row = &a->row[call->migration];
+	struct sim_answer answer = { .call = *call, .status = status, .reason = reason, .known = known, .word = word };
 
-	answer.known = row->known;
-	answer.done = row->done;
-	answer.word = row->word;
+	answer.done = a->row[call->migration].done;
 	strcpy(answer.ledger_id, a->ledger_id);
 	answer.term = a->term;
 	strcpy(answer.coordinator, a->coordinator);
+	if (status == LS_RPC_OK)
+		sim_promise_answer(a, call, answer.known, answer.word);
 	sim_call_reply(a->w, &answer);
+}
+
+static void reply(struct sim_agent *a, const struct sim_call *call, enum ls_rpc_status status, enum ls_reason reason)
+{
+	say(a, call, status, reason, a->row[call->migration].known, a->row[call->migration].word);
 }
 
 static bool mute(const struct sim_agent *a, unsigned migration)
@@ -62,15 +66,12 @@ void sim_service_waiters(struct sim_mig *m)
 
 static bool vm_free(const struct sim_agent *a, unsigned except)
 {
-	if (ls_control("rule-7-busy"))
-		return true;
 	for (unsigned m = 0; m < SIM_MIGRATIONS; m++) {
 		if (m == except)
 			continue;
-		if (a->row[m].known && !a->row[m].done && ls_word_open(a->row[m].word))
+		if (a->row[m].known && ls_record_holds_vm(a->row[m].word, a->row[m].done))
 			return false;
-		if (a->writing_first[m] ||
-		    (a->mig[m] && (!ls_role_ended(a->mig[m]->role) || ls_role_ended(a->mig[m]->role) == LS_END_OPERATOR)))
+		if (a->mig[m] && ls_role_holds_vm(a->mig[m]->role))
 			return false;
 	}
 	return true;
@@ -145,29 +146,39 @@ static void prepare(struct sim_agent *a, const struct sim_call *call)
 
 static void on_tombstone(struct sim_agent *a, unsigned migration, enum ls_word word, int status)
 {
+	struct sim_call *call = &a->settles[migration];
+
 	if (status == 0)
 		a->row[migration] = (struct sim_row){ .known = true, .side = LS_SIDE_DEST, .word = word };
-	// The answer was lost if it failed: the caller asks again.
+	reply(a, call, status ? LS_RPC_INTERNAL : LS_RPC_OK, status ? LS_E_LEDGER : LS_E_NONE);
 }
 
 static void settle(struct sim_agent *a, const struct sim_call *call)
 {
 	struct sim_mig *m = a->mig[call->migration];
+	struct sim_request tomb = { .migration = call->migration, .peer = UINT32_MAX, .side = LS_SIDE_DEST };
 	struct ls_error err;
 
-	if (m && m->begun) {
+	if (m && !m->begun) { // the first word is on its way to the disk
+		reply(a, call, LS_RPC_UNAVAILABLE, LS_E_UNAVAILABLE);
+		return;
+	}
+	switch (ls_settle(m, a->row[call->migration].known)) {
+	case LS_SETTLE_ROLE:
 		ls_fail(&err, LS_E_CANCELLED, 0, "settled by the coordinator");
 		sim_agent_feed(m, (struct ls_role_event){ .kind = LS_EV_SETTLE, .error = &err });
 		wait(m, call);
-	} else if (a->row[call->migration].known) {
+		break;
+	case LS_SETTLE_ANSWER:
 		reply(a, call, LS_RPC_OK, LS_E_NONE);
-	} else if (!m) {
-		struct sim_request tomb = { .migration = call->migration, .peer = UINT32_MAX, .side = LS_SIDE_DEST };
+		break;
+	case LS_SETTLE_WRITE:
+		a->settles[call->migration] = *call;
 		sim_disk_begin(a, &tomb, LS_WORD_ABORTED, on_tombstone);
-		// Answered when it is asked for again: "applied, but the answer was lost".
-		reply(a, call, LS_RPC_UNAVAILABLE, LS_E_UNAVAILABLE);
-	} else {
-		reply(a, call, LS_RPC_UNAVAILABLE, LS_E_UNAVAILABLE);
+		break;
+	case LS_SETTLE_SPEAK:
+		say(a, call, LS_RPC_OK, LS_E_NONE, true, LS_WORD_ABORTED);
+		break;
 	}
 }
 
@@ -238,8 +249,24 @@ static bool term_holds(struct sim_agent *a, const struct sim_call *call)
 	a->term = call->term;
 	strcpy(a->coordinator, id);
 	if (higher)
-		sim_disk_term(a);
+		sim_disk_term(a, 0, NULL);
 	return true;
+}
+
+static void on_followed(struct sim_agent *a, unsigned coordinator, enum ls_word word, int status)
+{
+	reply(a, &a->lists[coordinator], LS_RPC_OK, LS_E_NONE);
+}
+
+// Whoever lists with a newer term is followed before it is told.
+static void list(struct sim_agent *a, const struct sim_call *call)
+{
+	if (call->term <= a->term || !term_holds(a, call)) {
+		reply(a, call, LS_RPC_OK, LS_E_NONE);
+		return;
+	}
+	a->lists[call->coordinator] = *call;
+	sim_disk_term(a, call->coordinator, on_followed);
 }
 
 void sim_service(struct sim_agent *a, const struct sim_call *call)
@@ -251,6 +278,8 @@ void sim_service(struct sim_agent *a, const struct sim_call *call)
 		reply(a, call, LS_RPC_FAILED_PRECONDITION, LS_E_STALE_COORDINATOR);
 		return;
 	}
+	if (orders)
+		sim_promise_order(a, call);
 	switch (call->method) {
 	case SIM_CALL_PREPARE:
 		prepare(a, call);
@@ -272,6 +301,9 @@ void sim_service(struct sim_agent *a, const struct sim_call *call)
 		break;
 	case SIM_CALL_RESOLVE:
 		resolve(a, call);
+		break;
+	case SIM_CALL_LIST:
+		list(a, call);
 		break;
 	case SIM_CALL_GET_WORD:
 		if (mute(a, call->migration)) {

@@ -190,16 +190,17 @@ void sim_trace(struct world *w, const char *fmt, ...)
 	putchar('\n');
 }
 
-void sim_violation(struct world *w, const char *fmt, ...)
+void sim_violation(struct world *w, const char *promise, const char *fmt, ...)
 {
 	va_list ap;
 
 	if (*w->violation)
 		return; // the first one counts
+	w->broken = promise;
 	va_start(ap, fmt);
 	vsnprintf(w->violation, sizeof(w->violation), fmt, ap);
 	va_end(ap);
-	sim_trace(w, "VIOLATION %s", w->violation);
+	sim_trace(w, "VIOLATION of %s: %s", promise, w->violation);
 }
 
 void world_init(struct world *w, uint64_t seed, const struct sim_leave_out *leave_out, bool trace)
@@ -217,10 +218,12 @@ void world_init(struct world *w, uint64_t seed, const struct sim_leave_out *leav
 	sim_hardware_init(w);
 	sim_faults_init(w);
 	sim_plot_init(w);
+	sim_scene_init(w);
 	if (!sim_random(w, 6))
 		w->deadline_ms = 10 + sim_random(w, 200);
 	w->hold_decide = !sim_random(w, 8);
-	w->no_precopy = !sim_random(w, 4);
+	w->no_precopy = !sim_random(w, 4) || w->scene.hasty;
+	w->hold_pause = !sim_random(w, 12) || w->scene.hasty;
 	for (unsigned h = 0; h < SIM_HOSTS; h++)
 		w->agent[h] = sim_agent_new(w, h);
 	w->coordinator[0] = sim_coordinator_new(w, 0);

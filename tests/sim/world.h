@@ -9,7 +9,9 @@
 //              what a coordinator calls (service), its ledger (disk)
 //   control    carries out the sequencer's actions; calls travel by `call`
 //   plot       kills, freezes, cuts and heals; operator: client and operator
-//   judge      what must hold after every event, and at the end
+//   scene      what a seed is about: where trouble is likely, and of which kind
+//   promise    what words, terms and claims promise, checked as they are written and spoken
+//   judge      what must hold at the end
 #ifndef LS_TESTS_SIM_WORLD_H
 #define LS_TESTS_SIM_WORLD_H
 
@@ -74,6 +76,23 @@ struct sim_host {
 	bool held; // an agent has the devices' fds, or the fd store keeps them
 };
 
+// What has been decided, whatever became of the disks.
+struct sim_past {
+	bool consented;
+	bool committed, released;
+	char gave_up[LS_LEDGER_ID_SIZE]; // the destination's ledger that held ABORTED or LOST_AFTER_COMMIT
+	uint64_t returning_ns;           // since when RETURNING is durable
+};
+
+// scene.c: what this seed is about.
+struct sim_scene {
+	const char *name;
+	enum ls_word source, dest; // the moment: trouble is likelier while these are durable; NONE: any
+	bool long_troubles;        // most last until all is healed
+	bool at_night;             // an operator looks before all is healed
+	bool hasty;                // the client holds the first migration before the pause, and may begin a second one
+};
+
 struct sim_agent;
 struct sim_coordinator;
 struct sim_operator;
@@ -86,6 +105,7 @@ struct world {
 	bool cut[SIM_WHO_COUNT][SIM_WHO_COUNT]; // between SIM_COORD + c and SIM_HOST + h, in both directions
 	bool trace;
 	char violation[256];                    // empty: none so far
+	const char *broken;                     // the promise that it breaks
 	struct sim_faults faults;
 	unsigned dest;                          // host: where the latest migration goes
 	bool superseded, store_lost;            // the second coordinator is followed; a store forgot
@@ -101,16 +121,19 @@ struct world {
 	bool ran_away;     // it, or a device of it, has run somewhere else than at the source
 	bool older;        // an operator returned it all the same: what it did there is given up
 	bool copy_dead;    // so did a copy of it that was not the only one
-	bool lied;         // a false fence or a ledger from yesterday: two may run, CONFLICT must be said
-	bool conflict;     // said so
+	bool lied;         // a fence was false
+	bool split;        // and so both sides had the right to run it: CONFLICT must be said
+	bool conflict[SIM_HOSTS][SIM_MIGRATIONS], told_conflict[SIM_MIGRATIONS]; // said there; by the coordinator
 	uint32_t rolled_back; // hosts whose ledger was lost or set back
 
 	struct sim_agent *agent[SIM_HOSTS];
 	struct sim_coordinator *coordinator[2];
 	struct sim_operator *operator_;
 	struct sim_calls *calls;
+	struct sim_past past[SIM_MIGRATIONS];
+	struct sim_scene scene;
 	uint64_t deadline_ms;
-	bool hold_decide, no_precopy;
+	bool hold_pause, hold_decide, no_precopy;
 	uint64_t events;
 };
 
@@ -129,7 +152,8 @@ void sim_thaw(struct world *w, enum sim_who who);
 bool sim_runs(const struct world *w, enum sim_who who); // up and not frozen
 const char *sim_who_name(enum sim_who who);
 void sim_trace(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void sim_violation(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+// `promise` is the name of what was broken: a seed is shrunk as long as it breaks the same one.
+void sim_violation(struct world *w, const char *promise, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void world_init(struct world *w, uint64_t seed, const struct sim_leave_out *leave_out, bool trace);
 void world_free(struct world *w);
 
@@ -150,8 +174,14 @@ bool sim_reaches(const struct world *w, enum sim_who a, enum sim_who b); // no c
 void sim_restart_agent(struct world *w, unsigned host);
 void sim_power_off(struct world *w, unsigned host);
 
+// ---- scene.c
+void sim_scene_init(struct world *w);
+bool sim_scene_moment(const struct world *w); // is it now?
+
 // ---- judge.c
 void sim_judge(struct world *w);       // at the end
 bool sim_settled(const struct world *w);
+bool sim_both_have_it(const struct world *w, unsigned migration); // words that contradict each other are durable
+bool sim_forgotten(const struct world *w, unsigned migration);
 
 #endif
