@@ -8,7 +8,7 @@
 #define ROW_PASS LOCKSTEP__V1__CHECK__RESULT__PASS
 #define ROW_WARN LOCKSTEP__V1__CHECK__RESULT__WARN
 #define ROW_FAIL LOCKSTEP__V1__CHECK__RESULT__FAIL
-#define DEVICE_WIDTH_MAX 24
+#define DEVICE_WIDTH_MAX 12 // a longer name has a line of its own
 
 struct widths {
 	int id, device; // device 0: no column for it

@@ -78,12 +78,17 @@ static void wrapped(FILE *to, const char *text, unsigned at, unsigned indent)
 
 void ctl_wrap(unsigned indent, const char *label, const char *text)
 {
-	unsigned at = (unsigned)printf("%*s%s", (int)indent, "", label);
+	size_t n = strlen(label);
+	unsigned at = indent + (unsigned)n;
 
 	// A label that leaves no room has a line of its own.
 	if (at > CTL_WIDTH / 2) {
+		while (n && label[n - 1] == ' ')
+			n--;
 		at = indent + 6;
-		printf("\n%*s", (int)at, "");
+		printf("%*s%.*s\n%*s", (int)indent, "", (int)n, label, (int)at, "");
+	} else {
+		printf("%*s%s", (int)indent, "", label);
 	}
 	wrapped(stdout, text, at, at);
 }
