@@ -62,7 +62,7 @@ static void on_signal(uv_signal_t *signal, int number)
 {
 	struct world *w = signal->data;
 
-	ls_log(LS_LOG_INFO, "coordinator.stopping", "signal=%d", number);
+	ls_log(LS_LOG_INFO, "coordinator.stopping", "signal=%d open=%u", number, ls_migrations_open(w->migrations));
 	ls_notify("STOPPING=1\nSTATUS=the agents go on with what is open");
 	stop(w);
 	uv_close((uv_handle_t *)&w->watchdog, NULL);

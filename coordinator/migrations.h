@@ -21,6 +21,8 @@ void ls_migrations_free(struct ls_migrations *ms); // after them
 
 const struct ls_planner_world *ls_migrations_world(const struct ls_migrations *ms);
 
+// Those that go on, wait for an operator or have a loose end; at most 1024, the rest is refused.
+unsigned ls_migrations_open(const struct ls_migrations *ms);
 // In memory: all open ones, and the newest that have ended.
 struct ls_migration *ls_migrations_find(struct ls_migrations *ms, const char *id);
 struct ls_migration *ls_migrations_newest(struct ls_migrations *ms);

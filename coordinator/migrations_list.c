@@ -107,6 +107,11 @@ void ls_migrations_drop_ended(struct ls_migrations *ms)
 	}
 }
 
+unsigned ls_migrations_open(const struct ls_migrations *ms)
+{
+	return ms->open;
+}
+
 struct ls_migration *ls_migrations_find(struct ls_migrations *ms, const char *id)
 {
 	for (struct ls_migration *m = ms->newest; m; m = m->older)
