@@ -102,6 +102,7 @@ static int start_workers(struct ls_agent *a, struct ls_error *err)
 {
 	for (unsigned i = 0; i < a->config->n_devices; i++) {
 		struct ls_agent_device *d = &a->device[i];
+		d->agent = a;
 		d->config = &a->config->device[i];
 		struct ls_worker_options options = {
 			.device = d->config->name,
@@ -213,41 +214,15 @@ int ls_agent_open(struct ls_agent *a, uv_loop_t *loop, const struct ls_agent_con
 	return r;
 }
 
-void ls_agent_check_stopped(struct ls_agent *a)
-{
-	if (!a->stopping || !a->stopped || a->terms_written)
-		return;
-	for (struct ls_migration *m = a->migrations; m; m = m->next)
-		if (!m->ended)
-			return;
-	void (*stopped)(struct ls_agent *) = a->stopped;
-	a->stopped = NULL;
-	stopped(a);
-}
-
-void ls_agent_stop(struct ls_agent *a, void (*stopped)(struct ls_agent *a))
-{
-	struct ls_error err;
-
-	if (a->stopping)
-		return;
-	a->stopping = true;
-	a->stopped = stopped;
-	ls_notify("STOPPING=1\nSTATUS=no new work; what is open finishes or unwinds");
-	ls_fail(&err, LS_E_CANCELLED, 0, "the agent on %s was told to stop", a->config->host);
-	for (struct ls_migration *m = a->migrations; m; m = m->next)
-		if (m->role && !m->ended)
-			ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_UNWIND, .error = &err });
-	ls_agent_check_stopped(a);
-}
-
 static void on_worker_freed(void *user)
 {
-	struct ls_agent *a = user;
+	struct ls_agent_device *d = user;
+	struct ls_agent *a = d->agent;
 
 	if (--a->closing == 0)
 		free(a->device);
 }
+	d->worker = NULL;
 
 void ls_agent_close(struct ls_agent *a)
 {
@@ -266,6 +241,7 @@ void ls_agent_close(struct ls_agent *a)
 	for (struct ls_known *k = a->known, *next; k; k = next) {
 		next = k->next;
 		free((void *)k->record.request);
+	ls_agent_stop_end(a);
 		free(k);
 	}
 	a->known = NULL;
@@ -278,7 +254,8 @@ void ls_agent_close(struct ls_agent *a)
 	for (unsigned i = 0; a->device && i < a->config->n_devices; i++)
 		if (a->device[i].worker) {
 			a->closing++;
-			ls_worker_free(a->device[i].worker, on_worker_freed, a);
+			ls_worker_free(a->device[i].worker, on_worker_freed, &a->device[i]);
 		}
-	on_worker_freed(a);
+	if (--a->closing == 0)
+		free(a->device);
 }

@@ -20,6 +20,7 @@ struct ls_peers;
 struct ls_survey;
 
 struct ls_agent_device {
+	struct ls_agent *agent;
 	const struct ls_device_config *config;
 	struct ls_worker *worker;
 	struct ls_dev_info info;
@@ -68,15 +69,21 @@ struct ls_agent {
 	bool pruning;
 	bool stopping;
 	void (*stopped)(struct ls_agent *a); // once nothing is left to finish
+	uv_timer_t *reporter;                // tells what stopping waits for
 	unsigned closing;
 };
 
 // The ledger is read, devices get their workers, sockets listen. On failure nothing is left but handles
 // that the loop must close: run it, then free.
 int ls_agent_open(struct ls_agent *a, uv_loop_t *loop, const struct ls_agent_config *config, struct ls_error *err);
-// No new work; what is open finishes or unwinds, then `stopped` is called.
+// stop.c. No new work; what is open finishes or unwinds, then `stopped` is called. It waits as long as a word is missing,
+// and says every ten seconds for what.
 void ls_agent_stop(struct ls_agent *a, void (*stopped)(struct ls_agent *a));
 void ls_agent_check_stopped(struct ls_agent *a);
+void ls_agent_stop_end(struct ls_agent *a);
+// Closes, and runs the loop to its end: true. False: something does not let go of what it has, most likely a call into
+// the kernel; every word is said and on the disk, and the process may go.
+bool ls_agent_leave(struct ls_agent *a);
 void ls_agent_close(struct ls_agent *a); // then run the loop to its end
 
 struct ls_agent_device *ls_agent_device(struct ls_agent *a, const char *name);

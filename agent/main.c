@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/agent.h"
 #include "agent/peer.h"
@@ -80,8 +81,10 @@ static int serve(const struct ls_agent_config *config)
 		ls_notify("READY=1\nSTATUS=listens on %s", ls_rpc_server_address(w.agent.server, 0));
 		uv_run(&loop, UV_RUN_DEFAULT);
 	}
-	ls_agent_close(&w.agent);
-	uv_run(&loop, UV_RUN_DEFAULT);
+	if (!ls_agent_leave(&w.agent)) {
+		fflush(stdout);
+		_exit(r == 0 ? 0 : 1); // every word is on the disk
+	}
 	uv_loop_close(&loop);
 	return r == 0 ? 0 : fail(&err, 1);
 }

@@ -119,6 +119,7 @@ enum ls_event_kind {
 	LS_EV_PERSISTED,   // word, status
 	LS_EV_GRANT,       // gates: bit per enum ls_gate
 	LS_EV_UNWIND,      // error: the cause
+	LS_EV_STOP,        // as UNWIND; and a VMM that has not come back is not waited for, the next life does
 	LS_EV_STREAM,      // destination: the stream of `device` has been opened by the source
 	LS_EV_JOB_DONE,    // device, job
 	LS_EV_VMM_DONE,    // op, error (NULL: ok)
@@ -225,6 +226,8 @@ enum ls_end ls_role_ended(const struct ls_role *r);
 const struct ls_error *ls_role_cause(const struct ls_role *r); // first cause, or NULL
 const struct ls_role_blackout *ls_role_blackout(const struct ls_role *r);
 const struct ls_schedule *ls_role_schedule(const struct ls_role *r);
+// What one that has not ended waits for, for people.
+void ls_role_waits(const struct ls_role *r, char *ret, size_t size);
 const char *ls_role_device_name(const struct ls_role *r, unsigned device); // on this side
 
 // The message of an LS_ACT_PEER_SEND.
