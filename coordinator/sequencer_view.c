@@ -2,6 +2,7 @@
 // What clients see of a migration: phase, gate, steps, progress, errors.
 #include <string.h>
 
+#include "common/cause.h"
 #include "coordinator/message.h"
 #include "coordinator/sequencer_internal.h"
 
@@ -111,12 +112,7 @@ static const char *host_of(const struct ls_seq *q, enum ls_seq_side side)
 
 bool ls_seq_only_consequence(const Lockstep__V1__ErrorDetail *e)
 {
-	static const char *const reason[] = {"STREAM_BROKEN", "PEER_ABORTED", "UNAVAILABLE"};
-
-	for (size_t i = 0; i < sizeof(reason) / sizeof(reason[0]); i++)
-		if (strcmp(e->reason, reason[i]) == 0)
-			return true;
-	return false;
+	return ls_cause_rank(ls_reason_parse(e->reason)) < LS_CAUSE_OWN;
 }
 
 void ls_seq_fold_error(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__ErrorDetail *e)
