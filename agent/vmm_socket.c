@@ -177,7 +177,8 @@ int ls_vmm_socket_open(uv_loop_t *loop, const char *path, struct ls_vmms *vmms, 
 	snprintf(s->path, sizeof(s->path), "%s", path);
 	remove_dead(&address);
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || chmod(path, 0600) < 0 ||
+	// Its group is the folder's where that hands it down (deploy/systemd: VMMs, as lockstep-vmm), else our own.
+	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || chmod(path, 0660) < 0 ||
 	    listen(fd, 16) < 0) {
 		int r = ls_fail(err, LS_E_CONFIG, errno, "cannot listen for VMMs on %s: %s", path, strerror(errno));
 		if (fd >= 0)
