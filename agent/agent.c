@@ -138,9 +138,12 @@ static void vmm_lost(void *user, struct ls_vmm *v)
 	struct ls_agent *a = user;
 
 	ls_log(LS_LOG_INFO, "vmm.gone", "vm=%s", v->config->name);
-	for (struct ls_migration *m = a->migrations; m; m = m->next)
+	for (struct ls_migration *m = a->migrations; m; m = m->next) {
 		if (m->vmm == v && m->role)
 			ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_VMM_LOST });
+		else if (m->vmm == v)
+			m->vmm_gone = true;
+	}
 }
 
 static const struct ls_vmm_events vmm_events = { .hello = vmm_hello, .lost = vmm_lost };
@@ -219,10 +222,10 @@ static void on_worker_freed(void *user)
 	struct ls_agent_device *d = user;
 	struct ls_agent *a = d->agent;
 
+	d->worker = NULL;
 	if (--a->closing == 0)
 		free(a->device);
 }
-	d->worker = NULL;
 
 void ls_agent_close(struct ls_agent *a)
 {
@@ -238,10 +241,10 @@ void ls_agent_close(struct ls_agent *a)
 	ls_peers_close(a->peers);
 	ls_vmms_close(a->vmms);
 	ls_ledger_free(a->ledger);
+	ls_agent_stop_end(a);
 	for (struct ls_known *k = a->known, *next; k; k = next) {
 		next = k->next;
 		free((void *)k->record.request);
-	ls_agent_stop_end(a);
 		free(k);
 	}
 	a->known = NULL;

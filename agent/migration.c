@@ -286,7 +286,7 @@ void ls_migration_begin(struct ls_migration *m)
 	ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_BEGIN,
 						     .word = m->params.side == LS_SIDE_SOURCE ? LS_WORD_ACTIVE :
 											      LS_WORD_UNDECIDED });
-	if (!m->vmm->connected)
+	if (m->vmm_gone || !m->vmm->connected)
 		ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_VMM_LOST });
 	if (m->agent->stopping) {
 		struct ls_error err;

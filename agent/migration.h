@@ -41,6 +41,7 @@ struct ls_migration {
 	bool failed;                   // preparing it failed
 	struct ls_error failure;
 	struct ls_vmm *vmm;
+	bool vmm_gone;                 // while it was prepared: the one that is connected now may be another
 	struct ls_agent_device *dev[LS_MAX_DEVICES];
 	struct slot {
 		struct ls_migration *m;
@@ -51,8 +52,8 @@ struct ls_migration {
 		uint32_t restarts;     // of its worker, as last looked at
 		uint64_t size;         // of its image, as the device estimated it while it ran; 0: not known
 		uint64_t send_ns, send_from; // its image is being sent since, and what had been sent before
-	} slot[LS_MAX_DEVICES];
 		uint64_t sent_ns;      // all of it; 0: not yet
+	} slot[LS_MAX_DEVICES];
 	unsigned waiting;              // adopt, reset or close jobs while preparing
 	bool returning;                // preparing failed: the VMM gets its devices back
 
@@ -108,6 +109,7 @@ bool ls_migration_holds_vm(const struct ls_migration *m);
 // migration_ledger.c
 void ls_migration_persist(struct ls_migration *m, enum ls_word word);
 void ls_migration_conflict(struct ls_migration *m);
+void ls_migration_heard(struct ls_migration *m);
 void ls_migration_note(struct ls_migration *m, const char *how); // with end_error
 void ls_migration_close(struct ls_migration *m);                 // nothing is left to do here
 
@@ -121,9 +123,9 @@ int ls_migration_hello(struct ls_migration *m, const char *device, void **ret, s
 
 // migration_rest.c
 void ls_migration_sending(struct ls_migration *m, unsigned i);
+void ls_migration_sent(struct ls_migration *m, unsigned i);
 void ls_migration_watch_rest(struct ls_migration *m); // after each event
 
-void ls_migration_sent(struct ls_migration *m, unsigned i);
 // migration_event.c
 void ls_migration_emit(struct ls_migration *m, const struct ls_role_action *action);
 void ls_migration_watch(struct ls_migration *m, struct ls_rpc_call *call, uint64_t after_sequence);

@@ -61,7 +61,7 @@ static void on_closed(struct ls_migration *m)
 {
 	if (--m->waiting)
 		return;
-	if (!m->vmm->ops->lends || ls_vmm_request(m->vmm, LS_VMM_RETURN, NULL, on_returned, m) < 0)
+	if (m->vmm_gone || !m->vmm->ops->lends || ls_vmm_request(m->vmm, LS_VMM_RETURN, NULL, on_returned, m) < 0)
 		failed_for_good(m);
 }
 
@@ -157,6 +157,8 @@ static void on_job(void *user, const struct ls_job_result *job)
 		return; // K2: whatever its last user left
 	if (--m->waiting)
 		return;
+	if (m->vmm_gone && !m->failure.reason)
+		ls_fail(&m->failure, LS_E_VMM_FAILED, EPIPE, "the VMM of %s went away", m->params.vm);
 	if (m->failure.reason)
 		give_up(m);
 	else
@@ -230,10 +232,10 @@ int ls_migration_check(const struct ls_agent *a, const Lockstep__V1__PrepareRequ
 		       LS_LEDGER_ID_SIZE - 1);
 	if (q->deadline_ms && (q->deadline_ms < 10 || q->deadline_ms > 3600000))
 		REFUSE(INVALID, "deadline_ms is 0 or 10 to 3600000");
-	if (q->precopy && q->precopy->max_rounds > 1000)
-		REFUSE(INVALID, "precopy.max_rounds is at most 1000");
 	if (q->load_us > 3600000000u)
 		REFUSE(INVALID, "load_us is at most 3600000000");
+	if (q->precopy && q->precopy->max_rounds > 1000)
+		REFUSE(INVALID, "precopy.max_rounds is at most 1000");
 	r = ls_schedule_from_pb(q->schedule, &p->schedule, err);
 	if (r == 0)
 		r = ls_schedule_verify(&p->schedule, err);
@@ -356,9 +358,9 @@ void ls_migration_fill(struct ls_migration *m, const Lockstep__V1__PrepareReques
 	snprintf(m->peer_address, sizeof(m->peer_address), "%s", q->peer_address);
 	m->max_rounds = q->precopy && q->precopy->max_rounds ? q->precopy->max_rounds : DEFAULT_ROUNDS;
 	m->rest_bytes = q->precopy && q->precopy->rest_bytes ? q->precopy->rest_bytes : DEFAULT_REST;
+	m->load_ns = q->load_us * 1000;
 }
 
-	m->load_ns = q->load_us * 1000;
 int ls_migration_prepare(struct ls_agent *a, const Lockstep__V1__PrepareRequest *q, struct ls_waiter *waiter,
 			 struct ls_error *err)
 {
