@@ -37,6 +37,8 @@ int ls_vfio_open_gift(const char *const *path, unsigned n, enum ls_gift_way way,
 
 // Whoever has the file `node` open, as "lockstep-testvmm (1234), and 1 more"; "" if nobody is seen. For messages.
 void ls_vfio_holder(const char *node, char *ret, size_t size);
+// Whoever has the device at this path, by its own file or by its group.
+void ls_vfio_holder_of(const char *path, char *ret, size_t size);
 
 // `path` is a device's sysfs directory, directly or through a bus's devices/ link.
 int ls_vfio_inspect(const char *path, struct ls_dev_info *info, struct ls_error *err);

@@ -36,21 +36,6 @@ static int cannot_open(const char *node, int error, struct ls_error *err)
 		       "cannot open %s", node);
 }
 
-// By the device's own file, or by its group's.
-static void holder_of(const char *path, const char *node, char *ret, size_t size)
-{
-	char link[PATH_MAX], target[PATH_MAX], group[300];
-	ls_vfio_holder(node, ret, size);
-	ssize_t n = snprintf(link, sizeof(link), "%s/iommu_group", path) < (int)sizeof(link)
-			    ? readlink(link, target, sizeof(target) - 1) : -1;
-	if (ret[0] || n <= 0)
-		return;
-	target[n] = 0;
-	const char *slash = strrchr(target, '/');
-	snprintf(group, sizeof(group), "/dev/vfio/%.250s", slash ? slash + 1 : target);
-	ls_vfio_holder(group, ret, size);
-}
-
 // The device's file; false: this kernel or this device has none.
 static bool file_of(const char *path, char *node, size_t size)
 {
@@ -59,6 +44,18 @@ static bool file_of(const char *path, char *node, size_t size)
 		return false;
 	snprintf(node, size, "/dev/vfio/devices/%s", name);
 	return access(node, F_OK) == 0 && access("/dev/iommu", F_OK) == 0;
+}
+
+void ls_vfio_holder_of(const char *path, char *ret, size_t size)
+{
+	char node[300], group[64];
+	*ret = 0;
+	if (file_of(path, node, sizeof(node)))
+		ls_vfio_holder(node, ret, size);
+	if (*ret || ls_vfio_group_of(path, group, sizeof(group), NULL) < 0)
+		return;
+	snprintf(node, sizeof(node), "/dev/vfio/%s", group);
+	ls_vfio_holder(node, ret, size);
 }
 
 bool ls_vfio_has_file(const char *path)
@@ -91,7 +88,7 @@ int ls_vfio_bind_file(const char *path, int iommufd, int *ret_device, struct ls_
 	close(fd); // or we would be found among its holders
 	if (error != EINVAL && error != EBUSY)
 		return ls_fail(err, LS_E_DEVICE_ABSENT, error, "%s does not open", node);
-	holder_of(path, node, who, sizeof(who));
+	ls_vfio_holder_of(path, who, sizeof(who));
 	return ls_fail(err, LS_E_DEVICE_BUSY, EBUSY, "%s is held by %s", node,
 		       who[0] ? who : "somebody: its group is open, or a dup of it has been kept");
 }

@@ -53,7 +53,7 @@ int ls_vfio_open_container(int *ret, struct ls_error *err)
 	return 0;
 }
 
-static int open_group(const char *group, int *ret, struct ls_error *err)
+static int open_group(const char *path, const char *group, int *ret, struct ls_error *err)
 {
 	char node[300];
 	snprintf(node, sizeof(node), "/dev/vfio/%s", group);
@@ -67,9 +67,9 @@ static int open_group(const char *group, int *ret, struct ls_error *err)
 	}
 	if (fd < 0 && errno == EBUSY) {
 		char who[100];
-		ls_vfio_holder(node, who, sizeof(who));
+		ls_vfio_holder_of(path, who, sizeof(who));
 		return ls_fail(err, LS_E_DEVICE_BUSY, EBUSY, "group %s (%.40s) is held by %s", group, node,
-			       who[0] ? who : "another process, or the device's own file is bound");
+			       who[0] ? who : "somebody: another device of it is open, or a dup has been kept");
 	}
 	if (fd < 0)
 		return ls_fail(err, errno == EACCES || errno == EPERM ? LS_E_PERMISSION : LS_E_DEVICE_ABSENT, errno,
@@ -93,7 +93,7 @@ int ls_vfio_enter_group(const char *path, int container, bool first, int *group,
 	if (!realpath(path, real))
 		return ls_fail(err, LS_E_DEVICE_ABSENT, errno, "%s is not there", path);
 	if (*group < 0) {
-		r = open_group(name, group, err);
+		r = open_group(path, name, group, err);
 		if (r == 0 && ioctl(*group, VFIO_GROUP_SET_CONTAINER, &container) < 0)
 			r = ls_fail(err, LS_E_DEVICE_BUSY, errno, "group %s cannot join a container: somebody uses it", name);
 	}

@@ -4,6 +4,7 @@ import pytest
 
 from guests import GuestStack
 from moves import assert_moved, assert_whole
+from processes import has_controls
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +84,91 @@ def test_after_the_move_nobody_at_the_source_has_a_device_open(guests):
             assert stack.a.shell.run(f"vfio_poke {stack.a.sysfs(name)} open").strip() == "open by its own file"
         assert "held by lockstep-testvm" in stack.b.shell.run(f"vfio_poke {stack.b.sysfs('b0')} open", check=False)
         assert_whole(stack.b.verify())
+
+
+# ---- devices that the agent opened (K10): who holds what, in which order it is let go ----
+
+GIVEN = pytest.mark.parametrize("way", ["given-cdev", "given-group"])
+
+
+def held_by(process):
+    """What of VFIO and iommufd the process has open, by kind; `[vfio-device]` is a group's, the device's own file has a name."""
+    said = process.shell.run(f"for f in /proc/{process.pid_there}/fd/*; do readlink $f; done", check=False)
+    return sorted(line for line in said.split() if "vfio" in line or "iommu" in line)
+
+
+@GIVEN
+def test_the_agent_keeps_nothing_of_what_it_gave(guests, way):
+    with GuestStack(guests, types=("full", "p2p")) as stack:
+        a, b = stack.a, stack.b
+        a.way = b.way = way
+        stack.boot()
+        shared = "/dev/iommu" if way == "given-cdev" else "/dev/vfio/vfio"
+        for host in (a, b):
+            mine = held_by(host.vmm)
+            assert mine.count(shared) == 1 and len(mine) == (3 if way == "given-cdev" else 5), mine
+            assert held_by(host.agent) == [], host.agent.tail()
+        assert_moved(stack.move())
+        # A migration ended: what was lent for it is let go as well; the source's VMM is gone and with it its devices.
+        assert a.vmm.wait() == 0
+        for host in (a, b):
+            assert held_by(host.agent) == [], host.agent.tail()
+        for name in a.devices:
+            assert "open by its own file" in a.shell.run(f"vfio_poke {a.sysfs(name)} open")
+        assert "held by lockstep-testvm" in b.shell.run(f"vfio_poke {b.sysfs('b0')} open", check=False)
+        assert_whole(b.verify())
+
+
+@pytest.mark.skipif(not has_controls(), reason="this build has no switches (-DLOCKSTEP_CONTROLS=ON)")
+@GIVEN
+def test_an_agent_that_kept_them_would_be_seen(guests, way):
+    with GuestStack(guests, types=("full", "p2p")) as stack:
+        a = stack.a
+        a.way = way
+        a.agent.stop()
+        a.start_agent(LOCKSTEP_CONTROL="keep-given-fds")
+        a.start_vmm()
+        assert held_by(a.agent) != []
+        a.vmm.kill()
+        assert "held by lockstep-agent" in a.shell.run(f"vfio_poke {a.sysfs('a0')} open", check=False)
+
+
+@GIVEN
+def test_given_devices_end_with_their_vmm_and_outlive_the_agent(guests, way):
+    with GuestStack(guests, types=("full", "p2p")) as stack:
+        a, b = stack.a, stack.b
+        a.way = b.way = way
+        stack.boot()
+        # The agent goes and comes: the VMM has its devices, and asks for none.
+        a.agent.kill()
+        a.start_agent()
+        a.agent.expect_log("vmm.hello")
+        assert_moved(stack.move())
+        assert_whole(b.verify())
+        # The VMM is killed: nobody else holds them, so they are free, and given anew to the next.
+        b.vmm.kill()
+        for name in b.devices:
+            assert "open by its own file" in b.shell.run(f"vfio_poke {b.sysfs(name)} open")
+        b.agent.expect_log("vmm.gone")
+        b.start_vmm()
+        assert_whole(b.verify())
+
+
+@GIVEN
+def test_a_device_that_somebody_holds_is_not_given_and_nothing_is_left_open(guests, way):
+    with GuestStack(guests, types=("full", "p2p")) as stack:
+        a = stack.a
+        holder = a.shell.run(f"vfio_poke {a.sysfs('a1')} dup").strip()
+        argv = ["/bin/lockstep-testvmm", "--vm", "vm1", "--agent", a.path("vmm"), "--no-stdin", "--vfio", way]
+        for name in a.devices:
+            argv += ["--device", f"{name}={a.sysfs(name)}"]
+        try:
+            said = a.shell.run(" ".join(argv), check=False)
+        finally:
+            a.shell.run(f"kill {holder}; while [ -e /proc/{holder}/fd/0 ]; do usleep 10000; done")
+        assert "the agent: DEVICE_BUSY" in said and f"sleep ({holder})" in said, said
+        a.agent.expect_log("vmm.not-given")
+        assert held_by(a.agent) == []
+        a.way = way
+        a.start_vmm()
+        assert_whole(a.verify())
