@@ -72,6 +72,10 @@ void ls_migration_on_job(void *user, const struct ls_job_result *result)
 		ls_log(LS_LOG_INFO, "device.started-over", "migration=%s device=%s restarts=%u cause=\"its guest reset it\"",
 		       s->m->params.migration, s->m->dev[s->i]->config->name, restarts);
 	s->restarts = restarts;
+	if (result->kind == LS_JOB_PRECOPY && result->status == 0 && ls_worker_progress(s->m->dev[s->i]->worker)->initial_left)
+		ls_log(LS_LOG_WARN, "precopy.initial-left", "migration=%s device=%s bytes=%llu cause=\"goes in the pause\"",
+		       s->m->params.migration, s->m->dev[s->i]->config->name,
+		       (unsigned long long)ls_worker_progress(s->m->dev[s->i]->worker)->initial_left);
 	if (result->kind == LS_JOB_ADOPT && result->status == 0)
 		ls_migration_keep(s->m, s->i, result->fd);
 	if (result->kind == LS_JOB_SEND && result->status == 0)

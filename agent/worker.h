@@ -5,6 +5,8 @@
 // ADOPT of a device without migration v2 fails (NOT_MIGRATABLE, V1_ONLY) with `caps` filled. ARC asks GET first and
 // sends no SET that K2 forbids (BAD_STATE); RESUMING is left by LOAD or RESET only. A failed ARC, RESET or LOAD leaves
 // stream and device as they are: `state` says where. PRECOPY without dirty counts makes one pass.
+// While initial data is left, a round that sends nothing does not count (K5); for what is announced and does not come PRECOPY
+// waits ten seconds in all, and ends well with `initial_left` above 0.
 //
 // A guest may reset its device while it is pre-copied (K5). The worker sees it by itself, in PRECOPY (a dead session) or
 // in the next ARC (the device has left the saving states, or hands out a stream that nobody asked for), and starts this

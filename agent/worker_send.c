@@ -12,7 +12,10 @@
 #include "proto/wire/frame.h"
 #include "proto/wire/pb.h"
 
-#define NO_PROGRESS_MS 5 // between rounds that brought nothing
+#define NO_PROGRESS_MS 5       // between rounds that brought nothing, at first
+#define NO_PROGRESS_MOST_MS 80 // and later
+#define LULLS_MS 10000         // of one pre-copy, in all, for what a driver announces and does not hand out: the VM
+                               // runs on meanwhile, and in the pause it would have to wait for the same
 #define RESTARTS_MAX 16  // of one pre-copy: a guest that resets its device again and again is sent in the pause
 
 #define RENEWALS_MAX 8   // of one pre-copy: initial data that appears anew starts the count of rounds anew
@@ -174,18 +177,30 @@ static int precopy_round(struct ls_worker *w, uint64_t limit, uint64_t *ret_sent
 	return 0;
 }
 
-static int pause_between_rounds(struct ls_worker *w, struct ls_error *err)
+// Between rounds that bring nothing. Some drivers say when there is more; those that do not always say that there is.
+struct lull {
+	uint64_t waited_ns;
+	int ms;
+	bool told_lies;
+};
+
+static int wait_out(struct ls_worker *w, struct lull *l, struct ls_error *err)
 {
-	struct pollfd p = {.fd = w->interrupt_fd, .events = POLLIN};
-	poll(&p, 1, NO_PROGRESS_MS);
+	struct pollfd p[2] = {{.fd = w->interrupt_fd, .events = POLLIN}, {.fd = w->data_fd, .events = POLLIN}};
+	uint64_t begin = ls_now_ns();
+	poll(p, l->told_lies ? 1 : 2, l->ms);
+	l->told_lies = l->told_lies || p[1].revents;
+	l->waited_ns += ls_now_ns() - begin;
+	l->ms = l->ms * 2 < NO_PROGRESS_MOST_MS ? l->ms * 2 : NO_PROGRESS_MOST_MS;
 	return ls_worker_check(w, err);
 }
 
 static int precopy(struct ls_worker *w, const struct ls_job *job, struct ls_error *err)
 {
-	unsigned renewals = 0, rounds = 0;
+	struct lull lull = {.ms = NO_PROGRESS_MS};
+	unsigned renewals = 0, rounds = 0, round = 0;
 	int r = 0;
-	for (uint32_t round = 0; r == 0; round++) {
+	while (r == 0) {
 		uint64_t initial, dirty, sent = 0;
 		int told = left_to_send(w, &initial, &dirty, err);
 		if (told < 0)
@@ -194,15 +209,18 @@ static int precopy(struct ls_worker *w, const struct ls_job *job, struct ls_erro
 			round = 0;
 		if (told != TOLD_NOTHING && initial == 0 && dirty <= job->rest_bytes)
 			return 0;
-		if (round >= job->max_rounds && round > 0)
+		if ((round >= job->max_rounds && round > 0) || lull.waited_ns >= LULLS_MS * 1000000ull)
 			return 0;
 		// Without numbers one pass to the temporary end is all that makes sense.
 		r = precopy_round(w, told != TOLD_NOTHING ? initial + dirty : UINT64_MAX, &sent, err);
 		atomic_store(&w->progress.rounds, ++rounds);
 		if (r == 0 && told == TOLD_NOTHING)
 			return 0;
-		if (r == 0 && sent == 0)
-			r = pause_between_rounds(w, err);
+		round += sent > 0 || initial == 0; // K5: the initial part belongs before the pause
+		if (sent > 0)
+			lull = (struct lull){.ms = NO_PROGRESS_MS, .waited_ns = lull.waited_ns};
+		else if (r == 0)
+			r = wait_out(w, &lull, err);
 	}
 	return r;
 }

@@ -2,6 +2,7 @@
 // K5: a guest that resets its device while it is being pre-copied. That device starts over, on both sides, and what is
 // loaded in the end is what the device holds in the end.
 #include <errno.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -53,6 +54,7 @@ static void reset_by_guest(unsigned seed)
 static struct ls_provider between;
 static enum ls_state reset_before_set;
 static unsigned resets_before_read;
+static _Atomic unsigned holds_back; // reads that bring nothing
 static unsigned asked, renew_every; // how often what is left was asked for; every so often initial data is there anew
 
 static int set_state(struct ls_dev *dev, enum ls_state to, int *data_fd)
@@ -66,6 +68,8 @@ static int set_state(struct ls_dev *dev, enum ls_state to, int *data_fd)
 
 static ssize_t read_state(struct ls_dev *dev, int data_fd, void *buf, size_t len)
 {
+	if (holds_back && holds_back--)
+		return -ENOMSG;
 	ssize_t n = ls_provider_sim.read(dev, data_fd, buf, len);
 	if (resets_before_read && n > 0) {
 		resets_before_read--;
@@ -104,7 +108,7 @@ static void begin(void)
 	between.set_state = set_state;
 	between.read = read_state;
 	between.precopy_info = precopy_info;
-	asked = renew_every = 0;
+	asked = renew_every = holds_back = 0;
 	reset_before_set = LS_STATE_ERROR;
 	resets_before_read = 0;
 	begin_side(&s, &s_vmm, "s");
@@ -272,6 +276,48 @@ static void initial_data_that_appears_anew_is_waited_for_within_bounds(void **st
 	finish();
 }
 
+// K5: the initial part is what a device needs time for; questions that bring nothing are no rounds.
+static void initial_data_that_comes_late_is_waited_for(void **state)
+{
+	begin();
+	holds_back = 6; // four rounds are allowed
+	precopy();
+	assert_int_equal(holds_back, 0);
+	assert_int_equal(ls_worker_progress(s.w)->initial_left, 0);
+	stop_and_send();
+	assert_moved(0);
+	finish();
+}
+
+static void initial_data_that_never_comes_goes_in_the_pause(void **state)
+{
+	begin();
+	holds_back = UINT_MAX;
+	precopy();
+	assert_true(ls_worker_progress(s.w)->initial_left > 0);
+	holds_back = 0;
+	stop_and_send();
+	assert_moved(0);
+	finish();
+}
+
+static void an_interrupt_ends_the_wait_for_initial_data(void **state)
+{
+	struct ls_job job = rig_precopy_job(4, 0);
+
+	begin();
+	holds_back = UINT_MAX;
+	rig_submit(&s, &job);
+	while (holds_back > UINT_MAX - 3)
+		uv_run(&rig_loop, UV_RUN_NOWAIT);
+	ls_worker_interrupt(s.w);
+	rig_wait(&s);
+	assert_int_equal(s.res.error.reason, LS_E_CANCELLED);
+	ls_worker_interrupt(d.w);
+	rig_wait(&d);
+	finish();
+}
+
 #ifdef LOCKSTEP_CONTROLS
 static void without_the_marker_nothing_is_believed(void **state)
 {
@@ -311,6 +357,9 @@ int main(void)
 		cmocka_unit_test(again_and_again_is_sent_in_the_pause),
 		cmocka_unit_test(in_the_pause_it_is_an_error),
 		cmocka_unit_test(initial_data_that_appears_anew_is_waited_for_within_bounds),
+		cmocka_unit_test(initial_data_that_comes_late_is_waited_for),
+		cmocka_unit_test(initial_data_that_never_comes_goes_in_the_pause),
+		cmocka_unit_test(an_interrupt_ends_the_wait_for_initial_data),
 #ifdef LOCKSTEP_CONTROLS
 		cmocka_unit_test(without_the_marker_nothing_is_believed),
 #endif
