@@ -103,18 +103,21 @@ def return_lost(run, view):
     return M.ResolveRequest(id=view.spec.id, action=M.RESOLVE_RETURN_LOST, actor="ann")
 
 
+# Who hears of it first, the coordinator or the other agent, is a race.
 SETTLE = ("coordinator.call.before.settle.destination", "coordinator.call.after.settle.destination")
+UNWIND = ("coordinator.call.before.unwind.source", "coordinator.call.after.unwind.source", "agent.unwind")
 
 FLOWS = {
     "move": Flow("in a move", "moved"),
     "unwind": Flow("in an unwind: the destination refused an image", "returned",
-                   begin=lambda stack: stack.b.debug("b1", "fail RESUMING STOP EBADMSG"), unsure=SETTLE),
+                   begin=lambda stack: stack.b.debug("b1", "fail RESUMING STOP EBADMSG"),
+                   unsure=SETTLE + UNWIND),
     "held": Flow("in a move held at its last two gates, with a device that has no P2P state", "moved",
                  hold=(M.GATE_STOPPED, M.GATE_DECIDE), types=("stopcopy", "full")),
     "cancel": Flow("in a move that is cancelled with all devices stopped", "returned",
                    hold=(M.GATE_STOPPED,), cancel_at=M.GATE_STOPPED, unsure=SETTLE),
     "unprepared": Flow("in a move that the source's ledger refuses", "returned",
-                       orders={"source": "agent.ledger.before.ACTIVE=error:EIO"}),
+                       orders={"source": ",".join(f"agent.ledger.before.ACTIVE#{n}=error:EIO" for n in range(1, 6))}),
     "source-again": Flow("in the source agent's second life: it died when it had consented", "returned",
                          again={"source": ("agent.word.known.CONSENTED",)}),
     "destination-again": Flow("in the destination agent's second life: it died when it had committed", "moved",
@@ -134,6 +137,8 @@ FLOWS = {
     "pruned": Flow("in a move after another, with agents that keep one record", "moved", begin=move_and_return,
                    options=keep_one),
     "lost": Flow("in a return after the destination committed and lost its devices", "returned",
+                 # So long that the coordinator sees the source on its way, and needs no operator any more.
+                 begin=lambda stack: stack.a.debug("a1", "latency RUNNING_P2P RUNNING 300"),
                  again={"destination": ("agent.ledger.commit.COMMITTED",)}, options=vmm_anew, resolve=return_lost,
                  without=("destination-vmm",)),
 }

@@ -18,13 +18,14 @@ from faultlog import FaultLog
 from flows import FLOWS
 from frames import Proxy
 from processes import LIMIT, binary, build_dir, sanitizer
-from stack import Stack
+from stack import VM, Stack
 from verdict import outcome
 
 M = messages.migration
 SLOW = 4 if sanitizer() else 1
 END_S = 45 * SLOW              # the coordinator itself waits 30 s for a silent destination
 REACTION_S = 1.0               # how long a freeze lasts if nobody is seen to react to it
+VMM_MS = 8000 * SLOW           # how long an agent waits for a VMM
 LATE_S = 10 * SLOW             # a point that is passed after the end is passed by then
 HERE = os.path.dirname(os.path.abspath(__file__))
 PLACES = ("source", "destination", "coordinator")
@@ -61,6 +62,7 @@ class Run:
         for place, host in self.hosts.items():
             host.vmm_env = {"LOCKSTEP_VMM_EVENTS": self.events}
             host.simhost_env = {"LOCKSTEP_SIM_EVENTS": self.stack.folder(f"{place}.live")}
+            host.extra_agent_config = f"[vm {VM}]\nadapter = native\ntimeout_ms = {VMM_MS}\n"
         if scenario and scenario.kind.startswith("cut"):
             self.put_proxies()
         self.flow.options(self)
@@ -151,6 +153,7 @@ class Run:
     def strike(self):
         """The fault point has been reached: what happens there."""
         kind, place = self.scenario.kind, self.scenario.place
+        self.service.wait_starts(len(self.logs[place]))   # it may have got there before its start was told
         if kind == "kill":
             if self.service.restart != "no":
                 self.service.wait_starts(len(self.logs[place]) + 1)

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes of a test: started in a folder of their own, read line by line, ended by their own pid."""
-import ctypes
 import os
 import random
 import shutil
@@ -59,12 +58,9 @@ def free_port():
     raise RuntimeError(f"no port of {_PORTS} is free")
 
 
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
-
-
-def _die_with_parent():
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+# It dies with the thread that started it. No preexec_fn for that: with one Python forks, the child runs gRPC's fork
+# handlers, and these abort it now and then (absl, "pending CondVar queueing"); without, it is a vfork.
+_DIES_WITH_US = ("/usr/bin/setpriv", "--pdeathsig", "KILL", "--")
 
 
 class Process:
@@ -76,9 +72,9 @@ class Process:
         self._changed = threading.Condition()
         self._seen = 0
         self._open = 2
-        self.popen = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        self.popen = subprocess.Popen([*_DIES_WITH_US, *argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                       text=True, bufsize=1, errors="replace", env={**os.environ, **(env or {})},
-                                      pass_fds=pass_fds, preexec_fn=_die_with_parent)
+                                      pass_fds=pass_fds)
         self._readers = [threading.Thread(target=self._read, args=args, daemon=True)
                          for args in ((self.popen.stdout, self.out), (self.popen.stderr, self.err))]
         for reader in self._readers:
