@@ -179,17 +179,17 @@ const struct ls_role_actions *ls_role_event(struct ls_role *r, const struct ls_r
 	case LS_EV_GRANT:
 		r->granted |= e->gates;
 		break;
+	case LS_EV_STOP:
+		role_fail(r, e->error);
+		if (r->now < r->vmm_by && r->vmm_by != LS_NO_DEADLINE)
+			role_on_vmm_late(r);
+		break;
 	case LS_EV_UNWIND:
 	case LS_EV_SETTLE:
 		if (e->kind == LS_EV_UNWIND || (r->p.side == LS_SIDE_DEST && !role_off(r, 5)))
 			role_fail(r, e->error);
 		break;
 	case LS_EV_STREAM:
-	case LS_EV_STOP:
-		role_fail(r, e->error);
-		if (r->now < r->vmm_by && r->vmm_by != LS_NO_DEADLINE)
-			role_on_vmm_late(r);
-		break;
 		if (r->phase == PHASE_FORWARD && !r->restarted && e->device < r->p.schedule.n_devices)
 			r->dev[e->device].stream_waiting = true;
 		break;
