@@ -122,10 +122,10 @@ static void fold_agent(struct ls_seq *q, enum ls_seq_side side, const Lockstep__
 	case LOCKSTEP__V1__AGENT_EVENT__KIND_WORD:
 		return fold_word(q, side, e->word);
 	case LOCKSTEP__V1__AGENT_EVENT__KIND_ERROR:
-		return ls_seq_fold_error(q, side, e->error);
+		return ls_seq_fold_error(q, side, e->error, false);
 	case LOCKSTEP__V1__AGENT_EVENT__KIND_ENDED:
 		s->ended_anew = true;
-		ls_seq_fold_error(q, side, e->ended->error);
+		ls_seq_fold_error(q, side, e->ended->error, true);
 		return fold_ended(s, e->ended->how, e->ended->error);
 	case LOCKSTEP__V1__AGENT_EVENT__KIND_BLACKOUT:
 		LS_MSG_SET_CLONE(q->view->blackout, e->blackout);
@@ -277,7 +277,7 @@ void ls_seq_fold(struct ls_seq *q, const Lockstep__Store__Record *r)
 		s = &q->side[side_of(r->prepare_failed->side)];
 		s->refused = true;
 		s->refused_certain = r->prepare_failed->certain;
-		ls_seq_fold_error(q, side_of(r->prepare_failed->side), r->prepare_failed->error);
+		ls_seq_fold_error(q, side_of(r->prepare_failed->side), r->prepare_failed->error, false);
 		break;
 	case LOCKSTEP__STORE__RECORD__KIND_AGENT:
 		if (r->agent->event)

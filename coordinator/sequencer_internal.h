@@ -132,7 +132,8 @@ uint32_t ls_seq_allowed(const struct ls_seq *q);
 // ---- sequencer_view.c
 
 uint32_t ls_seq_held(const struct ls_seq *q);
-void ls_seq_fold_error(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__ErrorDetail *e);
+// `last_word`: with which the agent ends.
+void ls_seq_fold_error(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__ErrorDetail *e, bool last_word);
 // What a side sees when the other one fails: no cause by itself.
 bool ls_seq_only_consequence(const Lockstep__V1__ErrorDetail *e);
 void ls_seq_fold_step(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__StepTime *t);

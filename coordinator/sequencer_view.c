@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/cause.h"
+#include "common/cause.h"
 #include "coordinator/message.h"
 #include "coordinator/sequencer_internal.h"
 
@@ -115,7 +116,15 @@ bool ls_seq_only_consequence(const Lockstep__V1__ErrorDetail *e)
 	return ls_cause_rank(ls_reason_parse(e->reason)) < LS_CAUSE_OWN;
 }
 
-void ls_seq_fold_error(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__ErrorDetail *e)
+// Which of the two is the cause? The first, unless the later one knows better: of its own side's errors an agent says
+// itself in the end which it is, as what fails on the way back is none.
+static bool beats(const Lockstep__V1__ErrorDetail *later, const Lockstep__V1__ErrorDetail *first, bool last_word)
+{
+	return ls_cause_beats(ls_reason_parse(later->reason), ls_reason_parse(first->reason)) &&
+	       (last_word || strcmp(first->host, later->host) != 0);
+}
+
+void ls_seq_fold_error(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__ErrorDetail *e, bool last_word)
 {
 	Lockstep__V1__ErrorDetail *copy, **first = q->called ? &q->first : &q->view->error;
 	Lockstep__V1__DeviceProgress *d;
@@ -128,9 +137,7 @@ void ls_seq_fold_error(struct ls_seq *q, enum ls_seq_side side, const Lockstep__
 	d = e->device[0] ? device_of(q, side, e->device) : NULL;
 	if (d && !d->error)
 		d->error = ls_msg_clone(copy);
-	// The first cause wins; but news of a failure may overtake the failure's own.
-	if (*first && (!ls_seq_only_consequence(*first) || ls_seq_only_consequence(copy) ||
-		       strcmp((*first)->host, copy->host) == 0)) {
+	if (*first && !beats(copy, *first, last_word)) {
 		ls_msg_free(copy);
 		return;
 	}

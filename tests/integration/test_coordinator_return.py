@@ -84,7 +84,7 @@ def test_every_devices_error_is_kept_when_the_destination_refuses_the_image(c):
 
 @pytest.mark.parametrize("early, late, wins", [
     ("STREAM_BROKEN", "VMM_FAILED", "VMM_FAILED"), ("PEER_ABORTED", "ARC_FAILED", "ARC_FAILED"),
-    ("STREAM_BROKEN", "PEER_ABORTED", "STREAM_BROKEN"), ("LOAD_FAILED", "VMM_FAILED", "LOAD_FAILED")])
+    ("STREAM_BROKEN", "PEER_ABORTED", "PEER_ABORTED"), ("PEER_ABORTED", "UNAVAILABLE", "PEER_ABORTED"), ("LOAD_FAILED", "VMM_FAILED", "LOAD_FAILED")])
 def test_a_consequence_at_one_side_gives_way_to_the_other_sides_cause(c, early, late, wins):
     c.start_move(hold=[STOPPED])
     c.until(lambda v: v.waiting_at == STOPPED)
@@ -106,6 +106,18 @@ def test_a_specific_cause_stays_when_its_own_host_reports_more(c):
     c.pair.a.tell(error=m.ErrorDetail(reason="RESET_FAILED", message="while it unwinds"))
     c.pair.a.unwind()
     assert c.end().error.reason == "STREAM_BROKEN"
+
+
+def test_which_of_its_errors_was_the_cause_an_agent_says_in_the_end(c):
+    c.start_move(hold=[STOPPED])
+    c.until(lambda v: v.waiting_at == STOPPED)
+    c.pair.a.tell(error=m.ErrorDetail(reason="STREAM_BROKEN", message="cut"))
+    with c.pair.lock:
+        c.pair.over = True
+        for word in ("RETURNING", "RETURNED"):
+            c.pair.a.word(word)
+        c.pair.a.tell(ended=pb.Ended(how=pb.Ended.RETURNED, error=m.ErrorDetail(reason="VMM_FAILED", message="it died")))
+    assert c.end().error.reason == "VMM_FAILED"
 
 
 def test_a_refused_plan_touches_nothing(c):
