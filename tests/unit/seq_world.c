@@ -1,404 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "seq_world.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "coordinator/message.h"
-#include "coordinator/sequencer_internal.h"
-
-enum { S = LS_SEQ_SOURCE, D = LS_SEQ_DEST };
-
-static void note(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void note(struct world *w, const char *fmt, ...)
-{
-	size_t n = strlen(w->trace);
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(w->trace + n, sizeof(w->trace) - n, fmt, ap);
-	va_end(ap);
-}
-
-#define HOLDS(w, what)                                                                                                 \
-	do {                                                                                                           \
-		if (!(what))                                                                                           \
-			fail_msg("%s\nafter: %s", #what, (w)->trace);                                                  \
-	} while (0)
-
-static struct ls_seq_time now(struct world *w)
-{
-	return (struct ls_seq_time){.now_ns = w->now, .unix_ms = 1000 + w->now / 1000000};
-}
-
-static bool says(const struct world *w, int side, const char *word)
-{
-	return strcmp(w->agent[side].word, word) == 0;
-}
-
-// ---- agents ----
-
-static Lockstep__V1__AgentEvent *event(struct world *w, int side)
-{
-	struct world_agent *a = &w->agent[side];
-	Lockstep__V1__AgentEvent *e;
-
-	LS_MSG_NEW(e, LOCKSTEP__V1__AGENT_EVENT__INIT);
-	HOLDS(w, a->n < WORLD_EVENTS);
-	a->event[a->n++] = e;
-	e->sequence = a->n;
-	return e;
-}
-
-static void speak(struct world *w, int side, const char *word)
-{
-	Lockstep__V1__AgentEvent *e = event(w, side);
-
-	e->kind_case = LOCKSTEP__V1__AGENT_EVENT__KIND_WORD;
-	e->word = (char *)protobuf_c_empty_string;
-	ls_msg_set(&e->word, word);
-	snprintf(w->agent[side].word, sizeof(w->agent[side].word), "%s", word);
-	note(w, "[%c:%s] ", side == S ? 'S' : 'D', word);
-}
-
-static void reach(struct world *w, int side, enum ls_gate gate)
-{
-	Lockstep__V1__AgentEvent *e = event(w, side);
-
-	e->kind_case = LOCKSTEP__V1__AGENT_EVENT__KIND_GATE;
-	e->gate = (Lockstep__V1__Gate)gate;
-	w->agent[side].at[gate] = true;
-}
-
-static void end(struct world *w, int side, Lockstep__V1__Ended__How how)
-{
-	Lockstep__V1__AgentEvent *e = event(w, side);
-
-	e->kind_case = LOCKSTEP__V1__AGENT_EVENT__KIND_ENDED;
-	LS_MSG_NEW(e->ended, LOCKSTEP__V1__ENDED__INIT);
-	e->ended->how = how;
-	w->agent[side].ended = true;
-}
-
-void world_needs_operator(struct world *w, int side, const char *reason)
-{
-	struct world_agent *a = &w->agent[side];
-	Lockstep__V1__ErrorDetail *why;
-
-	end(w, side, LOCKSTEP__V1__ENDED__HOW__OPERATOR);
-	note(w, "[%c waits: %s] ", side == S ? 'S' : 'D', reason);
-	if (!reason[0])
-		return;
-	LS_MSG_NEW(why, LOCKSTEP__V1__ERROR_DETAIL__INIT);
-	ls_msg_set(&why->reason, reason);
-	a->event[a->n - 1]->ended->error = why;
-}
-
-static bool passed(const struct world *w, int side, enum ls_gate gate)
-{
-	return w->agent[side].at[gate] && (w->agent[side].granted & 1u << gate);
-}
-
-// What an agent does by itself next; `act` false: only whether there is something.
-static bool agent_step(struct world *w, int side, bool act)
-{
-	struct world_agent *a = &w->agent[side];
-
-	if (side == S) {
-		if (says(w, S, "RETURNING"))
-			return act  ? speak(w, S, "RETURNED"), end(w, S, LOCKSTEP__V1__ENDED__HOW__RETURNED),
-			       true : true;
-		if ((says(w, S, "ACTIVE") || says(w, S, "CONSENTED")) && says(w, D, "ABORTED"))
-			return act ? speak(w, S, "RETURNING"), true : true;
-		if (says(w, S, "ACTIVE") && !a->at[LS_GATE_BEFORE_PAUSE])
-			return act ? reach(w, S, LS_GATE_BEFORE_PAUSE), true : true;
-		if (says(w, S, "ACTIVE") && passed(w, S, LS_GATE_BEFORE_PAUSE) && !a->at[LS_GATE_STOPPED])
-			return act ? reach(w, S, LS_GATE_STOPPED), true : true;
-		if (says(w, S, "CONSENTED") && says(w, D, "STARTED"))
-			return act ? speak(w, S, "RELEASED"), end(w, S, LOCKSTEP__V1__ENDED__HOW__DONE), true : true;
-		return false;
-	}
-	if (says(w, D, "COMMITTED") && !a->ended)
-		return act ? speak(w, D, "STARTED"), end(w, D, LOCKSTEP__V1__ENDED__HOW__DONE), true : true;
-	if (says(w, D, "ABORTED") && !a->ended)
-		return act ? end(w, D, LOCKSTEP__V1__ENDED__HOW__ABORTED), true : true;
-	if (!says(w, D, "UNDECIDED"))
-		return false;
-	if (says(w, S, "RETURNING") || says(w, S, "RETURNED")) // the source's Abort arrives
-		return act ? speak(w, D, "ABORTED"), true : true;
-	if (passed(w, S, LS_GATE_STOPPED) && !a->at[LS_GATE_DECIDE])
-		return act ? reach(w, D, LS_GATE_DECIDE), true : true;
-	if (passed(w, D, LS_GATE_DECIDE) && says(w, S, "ACTIVE"))
-		return act ? speak(w, S, "CONSENTED"), true : true;
-	if (passed(w, D, LS_GATE_DECIDE) && says(w, S, "CONSENTED"))
-		return act ? speak(w, D, "COMMITTED"), true : true;
-	return false;
-}
-
-static void agent_fails(struct world *w, int side)
-{
-	speak(w, side, side == S ? "RETURNING" : "ABORTED");
-}
-
-// ---- calls ----
-
-static const char *const call_name[] = {"persist", "plan", "prepare", "grant",   "unwind",
-					"settle",  "word", "find",    "resolve", "watch"};
-
-// The gates that clients let go, as far as the disk knows.
-static uint32_t released(const struct world *w)
-{
-	uint32_t gates = 0;
-
-	for (unsigned i = 0; i < w->n_disk; i++)
-		if (w->disk[i]->kind_case == LOCKSTEP__STORE__RECORD__KIND_ASKED)
-			gates |= 1u << w->disk[i]->asked->release & ~1u;
-	return gates;
-}
-
-static void check_call(struct world *w, int side, const struct ls_seq_action *c)
-{
-	uint32_t allowed = (1u << LS_GATE_COUNT) - 2;
-
-	for (unsigned g = LS_GATE_BEFORE_PAUSE; g < LS_GATE_COUNT; g++)
-		if (w->held & ~released(w) & 1u << g)
-			allowed &= (1u << g) - 1;
-	switch (c->kind) {
-	case LS_SEQ_PREPARE:
-		HOLDS(w, side == D || w->agent[D].word[0]);
-		// Another life, which perhaps made another plan: it may not be prepared anew.
-		HOLDS(w, !w->agent[side].word[0] || w->agent[side].prepared_in == w->life ||
-				 says(w, side, "ABORTED"));
-		break;
-	case LS_SEQ_GRANT:
-		HOLDS(w, c->gates && !(c->gates & ~allowed));
-		HOLDS(w, w->agent[S].at[LS_GATE_BEFORE_PAUSE]);
-		HOLDS(w, side == D ? c->gates == 1u << LS_GATE_DECIDE : !(c->gates & 1u << LS_GATE_DECIDE));
-		// Nothing is left to ask for once the VM stands still.
-		HOLDS(w, side == D || !(allowed & 1u << LS_GATE_DECIDE) || w->agent[D].granted || w->agent[D].ended);
-		break;
-	case LS_SEQ_UNWIND:
-		HOLDS(w, side == S);
-		break;
-	case LS_SEQ_RESOLVE:
-		HOLDS(w, w->fenced && side == S && c->resolve == LOCKSTEP__V1__RESOLVE_ACTION__RESOLVE_RETURN_FENCED);
-		HOLDS(w, w->n_disk && ls_seq_claim(w->q)); // rule 8: recorded before it is told
-		break;
-	case LS_SEQ_SETTLE:
-		HOLDS(w, side == D);
-		HOLDS(w, !w->agent[S].word[0] || says(w, S, "RETURNING") || says(w, S, "RETURNED") ||
-				 w->agent[S].prepared_refuses || says(w, D, "ABORTED"));
-		break;
-	default:
-		break;
-	}
-}
-
-static void apply_call(struct world *w, int side, struct ls_seq_answer *answer)
-{
-	struct world_agent *a = &w->agent[side];
-
-	switch (a->call.kind) {
-	case LS_SEQ_PREPARE:
-		if (a->prepared_refuses || (side == D && says(w, D, "ABORTED"))) {
-			answer->status = LS_RPC_FAILED_PRECONDITION;
-			ls_fail(&answer->error, LS_E_DEVICE_BUSY, 0, "refused");
-		} else if (!a->word[0]) {
-			speak(w, side, side == S ? "ACTIVE" : "UNDECIDED");
-			a->prepared_in = w->life;
-		}
-		break;
-	case LS_SEQ_RESOLVE:
-		if (says(w, S, "CONSENTED")) {
-			speak(w, S, "RETURNING");
-		} else {
-			answer->status = LS_RPC_FAILED_PRECONDITION;
-			ls_fail(&answer->error, LS_E_CONFLICT, 0, "settled");
-		}
-		break;
-	case LS_SEQ_FIND:
-		answer->prepare = w->prepare[side];
-		break;
-	case LS_SEQ_GRANT:
-		a->granted |= a->call.gates;
-		break;
-	case LS_SEQ_UNWIND:
-		if (says(w, S, "ACTIVE")) {
-			speak(w, S, "RETURNING");
-		} else if (says(w, S, "CONSENTED") || says(w, S, "RELEASED")) {
-			answer->status = LS_RPC_FAILED_PRECONDITION;
-			ls_fail(&answer->error, LS_E_BAD_STATE, 0, "too late");
-		}
-		break;
-	case LS_SEQ_SETTLE:
-		if (!a->word[0] || says(w, D, "UNDECIDED"))
-			speak(w, D, "ABORTED");
-		break;
-	default:
-		break;
-	}
-	answer->word = a->word;
-	answer->ledger_id = side == S ? "ledger-s" : "ledger-d";
-	answer->known = a->word[0];
-}
-
-enum { ANSWERED, APPLIED_BUT_LOST, NEVER_ARRIVED };
-
-static void finish_call(struct world *w, int side, int how)
-{
-	struct world_agent *a = &w->agent[side];
-	struct ls_seq_answer answer = {.kind = a->call.kind, .sent = true};
-
-	note(w, "%s%c%s ", call_name[a->call.kind], side == S ? 'S' : 'D',
-	     how == ANSWERED	       ? ""
-	     : how == APPLIED_BUT_LOST ? "(answer lost)"
-				       : "(lost)");
-	a->calling = false;
-	if (how != NEVER_ARRIVED)
-		apply_call(w, side, &answer);
-	if (how != ANSWERED) {
-		answer.status = LS_RPC_UNAVAILABLE;
-		answer.word = answer.ledger_id = NULL;
-		ls_fail(&answer.error, LS_E_UNAVAILABLE, 0, "cut");
-	}
-	ls_seq_answer(w->q, (enum ls_seq_side)side, &answer, now(w));
-}
-
-// ---- the coordinator's shell ----
-
-static void drain(struct world *w)
-{
-	struct ls_seq_action a;
-
-	while (ls_seq_next(w->q, &a)) {
-		struct world_agent *g = &w->agent[a.side];
-
-		switch (a.kind) {
-		case LS_SEQ_PERSIST:
-			HOLDS(w, w->n_pending < WORLD_RECORDS);
-			w->pending[w->n_pending++] = a.record;
-			break;
-		case LS_SEQ_PLAN:
-			HOLDS(w, !w->planning);
-			w->planning = true;
-			break;
-		case LS_SEQ_CHANGED:
-			break;
-		case LS_SEQ_WATCH:
-			HOLDS(w, !g->watching);
-			g->watching = true;
-			g->told = (unsigned)a.after;
-			break;
-		default:
-			HOLDS(w, !g->calling);
-			check_call(w, a.side, &a);
-			g->calling = true;
-			g->call = a;
-			break;
-		}
-	}
-}
-
-static void drop_pending(struct world *w)
-{
-	for (unsigned i = 0; i < w->n_pending; i++)
-		ls_msg_free(w->pending[i]);
-	w->n_pending = 0;
-}
-
-static void lose_store(struct world *w, unsigned keep);
-
-static void crash(struct world *w)
-{
-	if (!w->n_disk && w->losses)
-		return lose_store(w, 0); // what was learnt was not durable: the agents tell again
-	note(w, "CRASH ");
-	w->life++;
-	ls_seq_free(w->q);
-	drop_pending(w);
-	w->planning = w->cancelled = false;
-	// What was not durable was not promised: clients ask again.
-	for (unsigned i = 0; i < w->n_disk; i++)
-		if (w->disk[i]->kind_case == LOCKSTEP__STORE__RECORD__KIND_ASKED)
-			w->cancelled |= w->disk[i]->asked->cancel;
-	w->released = released(w);
-	for (int i = 0; i < 2; i++)
-		w->agent[i].calling = w->agent[i].watching = false;
-	if (!w->n_disk) {
-		// Nobody was told that it exists.
-		w->q = NULL;
-		w->crashed_early = true;
-		return;
-	}
-	w->q = ls_seq_restore(w->disk[0]);
-	for (unsigned i = 1; i < w->n_disk; i++)
-		ls_seq_fold(w->q, w->disk[i]);
-	ls_seq_go_on(w->q, now(w));
-}
-
-// The store is an older copy from now on, or empty: then the agents tell.
-static void lose_store(struct world *w, unsigned keep)
-{
-	Lockstep__V1__ListAgentMigrationsResponse__Entry e = LOCKSTEP__V1__LIST_AGENT_MIGRATIONS_RESPONSE__ENTRY__INIT;
-	int side = w->agent[S].word[0] && !ls_seq_last_word(w->agent[S].word) ? S : D;
-
-	note(w, "LOST>%u ", keep);
-	w->losses++;
-	while (w->n_disk > keep)
-		ls_msg_free(w->disk[--w->n_disk]);
-	if (keep)
-		return crash(w);
-	ls_seq_free(w->q);
-	drop_pending(w);
-	w->planning = w->cancelled = false;
-	w->released = 0;
-	w->life++;
-	for (int i = 0; i < 2; i++)
-		w->agent[i].calling = w->agent[i].watching = false;
-	w->q = NULL;
-	w->forgotten = !w->agent[side].word[0] || ls_seq_last_word(w->agent[side].word);
-	if (w->forgotten)
-		return;
-	e.migration = w->spec->id;
-	e.side = side == S ? LOCKSTEP__V1__SIDE__SIDE_SOURCE : LOCKSTEP__V1__SIDE__SIDE_DESTINATION;
-	e.word = w->agent[side].word;
-	e.ledger_id = (char *)(uintptr_t)(side == S ? "ledger-s" : "ledger-d");
-	e.prepare = w->prepare[side];
-	w->q = ls_seq_rebuild(&e, side == S ? "a" : "b", now(w));
-	HOLDS(w, w->q);
-}
-
-static void persist_one(struct world *w)
-{
-	Lockstep__Store__Record *r = w->pending[0];
-
-	memmove(w->pending, w->pending + 1, --w->n_pending * sizeof(w->pending[0]));
-	HOLDS(w, w->n_disk < WORLD_RECORDS);
-	w->disk[w->n_disk++] = r;
-	ls_seq_persisted(w->q, r, now(w));
-}
-
-static void deliver(struct world *w, int side, bool again)
-{
-	struct world_agent *a = &w->agent[side];
-
-	if (again)
-		ls_seq_agent_event(w->q, (enum ls_seq_side)side, a->event[a->told - 1], now(w));
-	else if (a->told < a->n)
-		ls_seq_agent_event(w->q, (enum ls_seq_side)side, a->event[a->told++], now(w));
-	else {
-		a->watching = false;
-		ls_seq_watch_ended(w->q, (enum ls_seq_side)side, now(w));
-	}
-}
-
-// ---- what may happen ----
+// What may happen next, and how it must have ended.
+#include "seq_world_internal.h"
 
 enum what {
 	PERSIST,
@@ -456,7 +58,7 @@ static bool can(struct world *w, enum what what, int side)
 	case EVENT:
 		return a->watching && (a->told < a->n || a->ended);
 	case STEP:
-		return agent_step(w, side, false);
+		return world_agent_step(w, side, false);
 	case RELEASE:
 		return side == S && v->waiting_at && (w->held & ~w->released);
 	case TICK:
@@ -469,7 +71,7 @@ static bool can(struct world *w, enum what what, int side)
 	case EVENT_AGAIN:
 		return w->faults && a->watching && a->told;
 	case FAILS:
-		return w->faults && (side == S ? says(w, S, "ACTIVE") : says(w, D, "UNDECIDED"));
+		return w->faults && (side == S ? world_says(w, S, "ACTIVE") : world_says(w, D, "UNDECIDED"));
 	case CANCEL:
 		return w->faults && side == S && !w->cancelled;
 	case FENCE:
@@ -509,9 +111,9 @@ static void release(struct world *w)
 	enum ls_gate gate = (enum ls_gate)ls_seq_view(w->q)->waiting_at;
 	struct ls_error err;
 
-	note(w, "release%d ", gate);
+	world_note(w, "release%d ", gate);
 	w->released |= 1u << gate;
-	HOLDS(w, ls_seq_release(w->q, gate, "test", now(w), &err) == 0);
+	HOLDS(w, ls_seq_release(w->q, gate, "test", world_now(w), &err) == 0);
 }
 
 static void fence(struct world *w)
@@ -519,12 +121,12 @@ static void fence(struct world *w)
 	Lockstep__V1__FenceClaim claim = LOCKSTEP__V1__FENCE_CLAIM__INIT;
 	struct ls_error err;
 
-	note(w, "FENCE ");
+	world_note(w, "FENCE ");
 	w->fenced = true;
 	claim.host = w->spec->destination;
 	claim.method = LOCKSTEP__V1__FENCE_CLAIM__METHOD__POWERED_OFF;
 	claim.evidence = (char *)(uintptr_t) "off";
-	HOLDS(w, ls_seq_resolve(w->q, LOCKSTEP__V1__RESOLVE_ACTION__RESOLVE_RETURN_FENCED, &claim, "op", now(w), &err) ==
+	HOLDS(w, ls_seq_resolve(w->q, LOCKSTEP__V1__RESOLVE_ACTION__RESOLVE_RETURN_FENCED, &claim, "op", world_now(w), &err) ==
 			 0);
 }
 
@@ -537,46 +139,46 @@ static void happen(struct world *w, enum what what, int side)
 		w->faults--;
 	switch (what) {
 	case PERSIST:
-		return persist_one(w);
+		return world_persist_one(w);
 	case PLANNED:
 		w->planning = false;
-		return ls_seq_planned(w->q, w->plan, token, now(w));
+		return ls_seq_planned(w->q, w->plan, token, world_now(w));
 	case REPLY:
-		return finish_call(w, side, ANSWERED);
+		return world_finish_call(w, side, ANSWERED);
 	case EVENT:
-		return deliver(w, side, false);
+		return world_deliver(w, side, false);
 	case STEP:
-		return (void)agent_step(w, side, true);
+		return (void)world_agent_step(w, side, true);
 	case RELEASE:
 		return release(w);
 	case TICK:
 		w->now = ls_seq_deadline(w->q) > w->now ? ls_seq_deadline(w->q) : w->now + 1;
-		return ls_seq_tick(w->q, now(w));
+		return ls_seq_tick(w->q, world_now(w));
 	case REPLY_LOST:
-		return finish_call(w, side, APPLIED_BUT_LOST);
+		return world_finish_call(w, side, APPLIED_BUT_LOST);
 	case CALL_LOST:
-		return finish_call(w, side, NEVER_ARRIVED);
+		return world_finish_call(w, side, NEVER_ARRIVED);
 	case WATCH_BREAKS:
-		note(w, "break%c ", side == S ? 'S' : 'D');
+		world_note(w, "break%c ", side == S ? 'S' : 'D');
 		w->agent[side].watching = false;
-		return ls_seq_watch_ended(w->q, (enum ls_seq_side)side, now(w));
+		return ls_seq_watch_ended(w->q, (enum ls_seq_side)side, world_now(w));
 	case EVENT_AGAIN:
-		return deliver(w, side, true);
+		return world_deliver(w, side, true);
 	case FAILS:
-		return agent_fails(w, side);
+		return world_agent_fails(w, side);
 	case CANCEL:
-		note(w, "cancel ");
+		world_note(w, "cancel ");
 		w->cancelled = true;
-		w->cancel_refused = ls_seq_cancel(w->q, "test", now(w), &err) < 0;
+		w->cancel_refused = ls_seq_cancel(w->q, "test", world_now(w), &err) < 0;
 		return;
 	case FENCE:
 		return fence(w);
 	case OLDER_STORE:
-		return lose_store(w, (w->n_disk + 1) / 2);
+		return world_lose_store(w, (w->n_disk + 1) / 2);
 	case EMPTY_STORE:
-		return lose_store(w, 0);
+		return world_lose_store(w, 0);
 	default:
-		return crash(w);
+		return world_crash(w);
 	}
 }
 
@@ -592,7 +194,7 @@ bool world_fence(struct world *w)
 	if (!can(w, what, side))
 		return false;
 	happen(w, what, side);
-	drain(w);
+	world_drain(w);
 	return true;
 }
 
@@ -601,7 +203,7 @@ bool world_cut_dest(struct world *w)
 	if (!w->agent[D].calling && !w->agent[D].watching)
 		return false;
 	happen(w, w->agent[D].calling ? CALL_LOST : WATCH_BREAKS, D);
-	drain(w);
+	world_drain(w);
 	return true;
 }
 
@@ -612,7 +214,7 @@ void world_do(struct world *w, unsigned i)
 			if (can(w, (enum what)what, side) && i-- == 0) {
 				happen(w, (enum what)what, side);
 				if (w->q)
-					drain(w);
+					world_drain(w);
 				return;
 			}
 	fail_msg("no such option\nafter: %s", w->trace);
@@ -633,16 +235,16 @@ void world_check_end(struct world *w)
 	if (v->phase == LOCKSTEP__V1__PHASE__PHASE_OPERATOR) {
 		// Only a false fence may end so, and it never ends in silence.
 		HOLDS(w, w->fenced && strcmp(v->error->reason, "CONFLICT") == 0);
-		HOLDS(w, says(w, D, "COMMITTED") || says(w, D, "STARTED"));
+		HOLDS(w, world_says(w, D, "COMMITTED") || world_says(w, D, "STARTED"));
 		return;
 	}
 	switch (v->phase) {
 	case LOCKSTEP__V1__PHASE__PHASE_DONE:
-		HOLDS(w, says(w, S, "RELEASED") && says(w, D, "STARTED"));
+		HOLDS(w, world_says(w, S, "RELEASED") && world_says(w, D, "STARTED"));
 		break;
 	case LOCKSTEP__V1__PHASE__PHASE_RETURNED:
-		HOLDS(w, says(w, S, "RETURNED") || !w->agent[S].word[0]);
-		HOLDS(w, says(w, D, "ABORTED") || !w->agent[D].word[0]);
+		HOLDS(w, world_says(w, S, "RETURNED") || !w->agent[S].word[0]);
+		HOLDS(w, world_says(w, D, "ABORTED") || !w->agent[D].word[0]);
 		HOLDS(w, v->error != NULL);
 		break;
 	case LOCKSTEP__V1__PHASE__PHASE_REFUSED:
@@ -702,14 +304,14 @@ struct world *world_new(uint32_t held, bool feasible, unsigned faults)
 		memcpy(p->hold, w->spec->hold, w->spec->n_hold * sizeof(p->hold[0]));
 		w->prepare[i] = p;
 	}
-	w->q = ls_seq_new(w->spec, "test", now(w));
-	drain(w);
+	w->q = ls_seq_new(w->spec, "test", world_now(w));
+	world_drain(w);
 	return w;
 }
 
 void world_free(struct world *w)
 {
-	drop_pending(w);
+	world_drop_pending(w);
 	for (unsigned i = 0; i < w->n_disk; i++)
 		ls_msg_free(w->disk[i]);
 	for (int a = 0; a < 2; a++)
