@@ -101,6 +101,29 @@ static void on_written(struct sim_agent *a, unsigned migration, enum ls_word wor
 	if (a->mig[migration])
 		sim_agent_feed(a->mig[migration],
 			       (struct ls_role_event){ .kind = LS_EV_PERSISTED, .word = word, .status = status });
+	if (status < 0 && !ls_control("rule-10"))
+		sim_agent_fall_silent(a);
+}
+
+// Rule 10, for all that it has in hand.
+void sim_agent_fall_silent(struct sim_agent *a)
+{
+	struct ls_error err;
+
+	if (a->silent)
+		return;
+	a->silent = true;
+	sim_trace(a->w, "%s: the agent falls silent", name_of(a));
+	ls_fail(&err, LS_E_LEDGER, EIO, "simulated");
+	for (unsigned m = 0; m < SIM_MIGRATIONS; m++)
+		if (a->mig[m])
+			sim_agent_feed(a->mig[m], (struct ls_role_event){ .kind = LS_EV_MUTE, .error = &err });
+}
+
+static void on_conflict(struct sim_agent *a, unsigned migration, enum ls_word word, int status)
+{
+	if (status < 0)
+		sim_agent_fall_silent(a); // the next life would not know of it
 }
 
 // A word that is spoken is on the disk.
@@ -155,6 +178,10 @@ static void carry_out(struct sim_mig *m, const struct ls_role_action *act)
 		break;
 	case LS_ACT_PEER_SEND:
 		sim_link_send(m, act);
+		break;
+	case LS_ACT_CONFLICT:
+		m->a->row[m->request.migration].conflict = true;
+		sim_disk_conflict(m->a, m->request.migration, on_conflict);
 		break;
 	case LS_ACT_DONE:
 		sim_disk_done(m->a, m->request.migration, on_closed);
@@ -296,7 +323,7 @@ static void take_up(struct sim_agent *a, const struct sim_request *q, enum ls_wo
 	m->report.base = a->w->now;
 	sim_agent_feed(m, (struct ls_role_event){
 				  .kind = LS_EV_RESTART, .word = word,
-				  .restart = { .done = row->done, .fenced = row->claim, .vmm_here = a->vmm_here,
+				  .restart = { .done = row->done, .conflict = row->conflict, .fenced = row->claim, .vmm_here = a->vmm_here,
 					       .vmm_lends = true, .held = a->stored,
 					       .rebooted = a->rebooted } });
 }
@@ -309,6 +336,8 @@ void sim_agent_start(struct sim_agent *a)
 	sim_start(w, SIM_AGENT + a->host);
 	memcpy(a->row, a->durable, sizeof(a->row));
 	memset(a->writing_first, 0, sizeof(a->writing_first));
+	memset(a->order, 0, sizeof(a->order));
+	a->silent = false;
 	a->disk_free_at = 0;
 	a->born_ns = w->now;
 	a->vmm_here = false;

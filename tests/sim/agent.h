@@ -13,6 +13,7 @@
 
 #define SIM_WAITERS 16
 #define SIM_SNAPSHOTS 8
+#define SIM_ORDERS 8
 
 // What Prepare brought, as the ledger keeps it.
 struct sim_request {
@@ -55,7 +56,7 @@ struct sim_mig {
 };
 
 struct sim_row { // what is durable, and what this life believes
-	bool known, done, claim;
+	bool known, done, claim, conflict;
 	enum ls_side side;
 	enum ls_word word;
 };
@@ -65,6 +66,12 @@ struct sim_snapshot {
 	unsigned char *bytes;
 	sqlite3_int64 size;
 	struct sim_row row[SIM_MIGRATIONS];
+};
+
+struct sim_order {
+	bool on;
+	struct sim_call call;
+	struct sim_request request;
 };
 
 struct sim_agent {
@@ -93,7 +100,8 @@ struct sim_agent {
 	bool vmm_here;
 	bool writing_first[SIM_MIGRATIONS];
 	struct sim_call settles[SIM_MIGRATIONS]; // waits for its tombstone
-	struct sim_call lists[2];                // of each coordinator: waits for its term
+	struct sim_order order[SIM_ORDERS];      // wait for their term
+	bool silent;                             // rule 10: the ledger has failed on a decision
 };
 
 struct sim_agent *sim_agent_new(struct world *w, unsigned host);
@@ -107,6 +115,7 @@ bool sim_agent_decided(const struct world *w);
 struct sim_mig *sim_agent_begin(struct sim_agent *a, const struct sim_request *q); // role not fed yet
 void sim_mig_free(struct sim_mig *m);
 void sim_agent_feed(struct sim_mig *m, struct ls_role_event e);
+void sim_agent_fall_silent(struct sim_agent *a);
 void sim_agent_vmm_lost(struct sim_agent *a);
 void sim_agent_vmm_up(struct sim_agent *a);
 const char *sim_migration_id(unsigned migration);
@@ -150,7 +159,8 @@ void sim_disk_begin(struct sim_agent *a, const struct sim_request *q, enum ls_wo
 void sim_disk_word(struct sim_agent *a, unsigned migration, enum ls_word word, sim_disk_fn *done);
 void sim_disk_done(struct sim_agent *a, unsigned migration, sim_disk_fn *done);
 void sim_disk_claim(struct sim_agent *a, unsigned migration, sim_disk_fn *done);
-void sim_disk_term(struct sim_agent *a, unsigned caller, sim_disk_fn *done); // `caller` comes back as `migration`
+void sim_disk_conflict(struct sim_agent *a, unsigned migration, sim_disk_fn *done);
+void sim_disk_term(struct sim_agent *a, unsigned order, sim_disk_fn *done); // `order` comes back as `migration`
 void sim_disk_read(struct sim_agent *a,
 		   void (*each)(struct sim_agent *a, const struct sim_request *q, enum ls_word word));
 void sim_disk_lose(struct sim_agent *a);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A coordinator's store: records in the order of writing, synced one after the other on a thread of its own. The disk
-// may be full for a while, be lost, or be one from yesterday; who dies never knows how much of what was written is kept.
+// A coordinator's store: records in the order of writing, synced one after the other on a thread of its own. The
+// disk may be full for a while, be lost, or be one from yesterday; who dies never knows how much of what was written
+// is kept.
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,7 +36,8 @@ static void forget(struct sim_coordinator *c, unsigned migration, unsigned keep)
 static void tell_failing(struct sim_coordinator *c, bool failing)
 {
 	c->failing = failing;
-	sim_trace(c->w, "%s: the store %s", sim_who_name(SIM_COORD + c->c), failing ? "cannot be written" : "is written again");
+	sim_trace(c->w, "%s: the store %s", sim_who_name(SIM_COORD + c->c),
+		  failing ? "cannot be written" : "is written again");
 	for (unsigned m = 0; m < SIM_MIGRATIONS; m++)
 		if (c->seq[m]) {
 			ls_seq_store_failing(c->seq[m], failing, sim_seq_now(c->w));

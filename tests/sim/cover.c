@@ -114,7 +114,8 @@ static bool print_faults(const struct sim_cover *t, uint64_t least)
 
 bool sim_cover_print(const struct sim_cover *t, uint64_t least)
 {
-	static const char *const phases[SIM_PHASES] = { "forgotten (all was over when the store was lost)", "planning", "preparing", "precopy", "blackout", "unwinding",
+	static const char *const phases[SIM_PHASES] = { "forgotten (all was over when the store was lost)",
+							"planning", "preparing", "precopy", "blackout", "unwinding",
 							"releasing", "done", "returned", "refused", "operator" };
 
 	printf("%llu seeds, %llu with faults, %llu faults; %llu events (at most %llu), %llu peer writes, none lost\nends:",

@@ -106,7 +106,7 @@ void sim_disk_lose(struct sim_agent *a)
 
 // ---- writing
 
-enum what { BEGIN, WORD, DONE, CLAIM, TERM };
+enum what { BEGIN, WORD, DONE, CLAIM, CONFLICT, TERM };
 
 struct write {
 	enum what what;
@@ -146,6 +146,8 @@ static int commit(struct sim_agent *a, const struct write *e, struct ls_error *e
 		return ls_ledger_sql_term(a->db, e->term, e->coordinator, err);
 	case DONE:
 		return ls_ledger_sql_close(a->db, record.migration, err);
+	case CONFLICT:
+		return ls_ledger_sql_conflict(a->db, record.migration, err);
 	default:
 		strcpy(claim.migration, record.migration);
 		return ls_ledger_sql_claim(a->db, &claim, err);
@@ -175,6 +177,9 @@ static void keep(struct sim_agent *a, const struct write *e)
 	case CLAIM:
 		d->claim = true;
 		break;
+	case CONFLICT:
+		d->conflict = true;
+		break;
 	case TERM:
 		a->durable_term = e->term;
 		break;
@@ -188,7 +193,7 @@ static void on_write(struct world *w, void *arg)
 	struct write *e = arg, *told = sim_alloc(sizeof(*told));
 	struct sim_agent *a = w->agent[e->host];
 	struct ls_error err = { .reason = LS_E_NONE };
-	bool lost = e->what != TERM && sim_fault(w, SIM_SYNC_LOST), kept = e->what != TERM && sim_fault(w, SIM_SYNC_KEPT);
+	bool lost = sim_fault(w, SIM_SYNC_LOST), kept = sim_fault(w, SIM_SYNC_KEPT);
 
 	remember(a);
 	if (lost)
@@ -245,9 +250,14 @@ void sim_disk_claim(struct sim_agent *a, unsigned migration, sim_disk_fn *done)
 	put(a, (struct write){ .what = CLAIM, .migration = migration, .fn = done });
 }
 
-void sim_disk_term(struct sim_agent *a, unsigned caller, sim_disk_fn *done)
+void sim_disk_conflict(struct sim_agent *a, unsigned migration, sim_disk_fn *done)
 {
-	struct write e = { .what = TERM, .migration = caller, .term = a->term, .fn = done };
+	put(a, (struct write){ .what = CONFLICT, .migration = migration, .fn = done });
+}
+
+void sim_disk_term(struct sim_agent *a, unsigned order, sim_disk_fn *done)
+{
+	struct write e = { .what = TERM, .migration = order, .term = a->term, .fn = done };
 
 	strcpy(e.coordinator, a->coordinator);
 	put(a, e);
@@ -308,6 +318,7 @@ void sim_disk_check(struct sim_agent *a)
 	for (unsigned m = 0; m < SIM_MIGRATIONS; m++)
 		known += a->durable[m].known;
 	if (known != r->n)
-		sim_violation(a->w, "ledger-kept", "%s: the ledger holds %u migrations, not %u", a->w->host[a->host].name, r->n, known);
+		sim_violation(a->w, "ledger-kept", "%s: the ledger holds %u migrations, not %u", a->w->host[a->host].name,
+			      r->n, known);
 	free(r);
 }

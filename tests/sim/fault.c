@@ -63,6 +63,7 @@ bool sim_fault(struct world *w, enum sim_fault kind)
 	if ((w->healed && kind != SIM_FALSE_FENCE) || hash(w->seed, kind, n) % 10000 >= rate || f->n == SIM_FIRED_MAX ||
 	    left_out(f->leave_out, kind, n))
 		return false;
+	w->scene.spent |= w->scene.long_troubles && f->moment[kind] && f->rate[kind] < rate;
 	f->fired[f->n++] = (struct sim_fired){ kind, n };
 	sim_trace(w, "FAULT %s (its occasion %llu)", kinds[kind].name, (unsigned long long)n);
 	return true;

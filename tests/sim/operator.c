@@ -188,7 +188,7 @@ static void restart_the_mute(struct world *w)
 	}
 	for (unsigned h = 0; h < SIM_HOSTS; h++)
 		for (unsigned m = 0; m < SIM_MIGRATIONS; m++)
-			if (w->agent[h]->mig[m] && ls_role_mute(w->agent[h]->mig[m]->role))
+			if (w->agent[h]->silent || (w->agent[h]->mig[m] && ls_role_mute(w->agent[h]->mig[m]->role)))
 				sim_restart_agent(w, h);
 }
 

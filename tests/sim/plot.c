@@ -220,8 +220,6 @@ static void on_found_again(struct world *w, void *arg)
 // From coordinators and from the other agents alike.
 static void isolate(struct world *w, unsigned host)
 {
-	if (w->cut[SIM_HOST + host][SIM_COORD] && w->cut[SIM_HOST + host][SIM_HOST])
-		return;
 	sim_trace(w, "nobody reaches the %s any more", sim_who_name(SIM_HOST + host));
 	for (unsigned who = 0; who < SIM_WHO_COUNT; who++)
 		if (who != SIM_HOST + host)
@@ -334,6 +332,27 @@ static void happen(struct world *w, enum sim_fault kind)
 	}
 }
 
+// Is there anything left to break? Else it is no fault.
+static bool possible(const struct world *w, enum sim_fault kind)
+{
+	unsigned d = w->dest;
+
+	switch (kind) {
+	case SIM_KILL_SOURCE: return w->process[SIM_AGENT].up;
+	case SIM_KILL_DEST: return w->process[SIM_AGENT + d].up;
+	case SIM_FREEZE_SOURCE: return sim_runs(w, SIM_AGENT);
+	case SIM_FREEZE_DEST: return sim_runs(w, SIM_AGENT + d);
+	case SIM_FREEZE_SOURCE_HOST: return sim_runs(w, SIM_HOST);
+	case SIM_FREEZE_DEST_HOST: return sim_runs(w, SIM_HOST + d);
+	case SIM_POWER_SOURCE: return w->process[SIM_HOST].up;
+	case SIM_POWER_DEST: return w->process[SIM_HOST + d].up;
+	case SIM_CUT_AGENTS: return !w->cut[SIM_HOST][SIM_HOST + d];
+	case SIM_ISOLATE_DEST: return !w->cut[SIM_HOST][SIM_HOST + d] || !w->cut[SIM_COORD][SIM_HOST + d];
+	case SIM_SECOND_COORD: return !w->superseded;
+	default: return true;
+	}
+}
+
 static void heal(struct world *w)
 {
 	w->healed = true;
@@ -367,6 +386,6 @@ void sim_plot(struct world *w)
 		return;
 	}
 	for (enum sim_fault kind = first; kind <= last; kind++)
-		if (sim_fault_likely(w, kind) && sim_fault(w, kind))
+		if (sim_fault_likely(w, kind) && possible(w, kind) && sim_fault(w, kind))
 			happen(w, kind);
 }

@@ -23,8 +23,8 @@ static const struct {
 	const char *name;
 	unsigned share; // of 100 seeds
 } scenes[SCENES] = {
-	[ANY] = { "any", 42 },	     [NIGHT] = { "night", 17 },	   [MOMENT] = { "moment", 14 },	    [REINSTALL] = { "reinstall", 5 },
-	[RULERS] = { "rulers", 4 }, [HASTE] = { "haste", 4 }, [HARDWARE] = { "hardware", 10 }, [STORE] = { "store", 4 },
+	[ANY] = { "any", 42 },	   [NIGHT] = { "night", 17 }, [MOMENT] = { "moment", 14 },     [REINSTALL] = { "reinstall", 5 },
+	[RULERS] = { "rulers", 4 }, [HASTE] = { "haste", 4 },  [HARDWARE] = { "hardware", 10 }, [STORE] = { "store", 4 },
 };
 
 // Rates per 10,000 occasions, at all times and at the moment.
@@ -121,6 +121,8 @@ void sim_scene_init(struct world *w)
 		memset(w->faults.rate, 0, sizeof(w->faults.rate));
 	if (w->scene.at_night)
 		w->heal_at = 70 * S + sim_random(w, 40 * S);
+	sim_trace(w, "this seed is about: %s (%s / %s)", w->scene.name, ls_word_name(w->scene.source),
+		  ls_word_name(w->scene.dest));
 	for (unsigned i = 0; i < sizeof(likely) / sizeof(likely[0]); i++) {
 		struct sim_faults *f = &w->faults;
 		if (likely[i].scene != s)
@@ -136,5 +138,5 @@ bool sim_scene_moment(const struct world *w)
 	const struct sim_agent *s = w->agent[0], *d = w->agent[w->dest];
 	unsigned m = w->operator_ && w->operator_->started ? w->operator_->started - 1 : 0;
 
-	return s && d && s->durable[m].word == w->scene.source && d->durable[m].word == w->scene.dest;
+	return !w->scene.spent && s && d && s->durable[m].word == w->scene.source && d->durable[m].word == w->scene.dest;
 }

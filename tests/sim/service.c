@@ -26,11 +26,6 @@ static void reply(struct sim_agent *a, const struct sim_call *call, enum ls_rpc_
 	say(a, call, status, reason, a->row[call->migration].known, a->row[call->migration].word);
 }
 
-static bool mute(const struct sim_agent *a, unsigned migration)
-{
-	return a->mig[migration] && ls_role_mute(a->mig[migration]->role);
-}
-
 static void wait(struct sim_mig *m, const struct sim_call *call)
 {
 	if (m->n_waiters < SIM_WAITERS) {
@@ -150,7 +145,12 @@ static void on_tombstone(struct sim_agent *a, unsigned migration, enum ls_word w
 
 	if (status == 0)
 		a->row[migration] = (struct sim_row){ .known = true, .side = LS_SIDE_DEST, .word = word };
-	reply(a, call, status ? LS_RPC_INTERNAL : LS_RPC_OK, status ? LS_E_LEDGER : LS_E_NONE);
+	if (status < 0 || a->silent)
+		reply(a, call, LS_RPC_FAILED_PRECONDITION, LS_E_LEDGER);
+	else
+		reply(a, call, LS_RPC_OK, LS_E_NONE);
+	if (status < 0)
+		sim_agent_fall_silent(a);
 }
 
 static void settle(struct sim_agent *a, const struct sim_call *call)
@@ -239,47 +239,78 @@ static void resolve(struct sim_agent *a, const struct sim_call *call)
 	sim_disk_claim(a, call->migration, on_claim);
 }
 
-static bool term_holds(struct sim_agent *a, const struct sim_call *call)
-{
-	const char *id = "c1"; // both: the second is the first, started elsewhere without its store
+// ---- who is obeyed (agent/obey.c)
 
-	if (ls_term_check(a->term, a->coordinator, call->term, id, NULL) < 0)
-		return false;
-	bool higher = call->term > a->term;
-	a->term = call->term;
-	strcpy(a->coordinator, id);
-	if (higher)
-		sim_disk_term(a, 0, NULL);
-	return true;
+static const char coordinator_id[] = "c1"; // both: the second is the first, started elsewhere without its store
+
+static bool stale(struct sim_agent *a, const struct sim_call *call)
+{
+	return ls_term_check(a->term, a->coordinator, call->term, coordinator_id, NULL) < 0;
 }
 
-static void on_followed(struct sim_agent *a, unsigned coordinator, enum ls_word word, int status)
+static void carry_out(struct sim_agent *a, const struct sim_call *call);
+
+static void on_term(struct sim_agent *a, unsigned order, enum ls_word word, int status)
 {
-	reply(a, &a->lists[coordinator], LS_RPC_OK, LS_E_NONE);
+	struct sim_order *o = &a->order[order];
+
+	if (!o->on)
+		return;
+	o->on = false;
+	if (status < 0)
+		sim_agent_fall_silent(a);
+	if (a->silent || stale(a, &o->call))
+		reply(a, &o->call, LS_RPC_FAILED_PRECONDITION, a->silent ? LS_E_LEDGER : LS_E_STALE_COORDINATOR);
+	else
+		carry_out(a, &o->call);
 }
 
-// Whoever lists with a newer term is followed before it is told.
-static void list(struct sim_agent *a, const struct sim_call *call)
+// No order before its term is durable.
+static void obey(struct sim_agent *a, const struct sim_call *call)
 {
-	if (call->term <= a->term || !term_holds(a, call)) {
-		reply(a, call, LS_RPC_OK, LS_E_NONE);
+	unsigned order = 0;
+
+	if (stale(a, call)) {
+		reply(a, call, LS_RPC_FAILED_PRECONDITION, LS_E_STALE_COORDINATOR);
 		return;
 	}
-	a->lists[call->coordinator] = *call;
-	sim_disk_term(a, call->coordinator, on_followed);
+	a->term = call->term;
+	strcpy(a->coordinator, coordinator_id);
+	if (call->term <= a->durable_term) {
+		carry_out(a, call);
+		return;
+	}
+	while (order < SIM_ORDERS && a->order[order].on)
+		order++;
+	if (order == SIM_ORDERS) {
+		reply(a, call, LS_RPC_UNAVAILABLE, LS_E_UNAVAILABLE);
+		return;
+	}
+	a->order[order] = (struct sim_order){ .on = true, .call = *call };
+	if (call->request) {
+		a->order[order].request = *call->request;
+		a->order[order].call.request = &a->order[order].request;
+	}
+	sim_disk_term(a, order, on_term);
 }
 
 void sim_service(struct sim_agent *a, const struct sim_call *call)
 {
-	bool orders = call->method != SIM_CALL_HELLO && call->method != SIM_CALL_LIST &&
-		      call->method != SIM_CALL_DESCRIBE && call->method != SIM_CALL_GET_WORD;
+	bool asks = call->method == SIM_CALL_HELLO || call->method == SIM_CALL_DESCRIBE;
 
-	if (orders && !term_holds(a, call)) {
-		reply(a, call, LS_RPC_FAILED_PRECONDITION, LS_E_STALE_COORDINATOR);
-		return;
-	}
-	if (orders)
-		sim_promise_order(a, call);
+	if (asks)
+		reply(a, call, LS_RPC_OK, LS_E_NONE);
+	else if (a->silent)
+		reply(a, call, LS_RPC_FAILED_PRECONDITION, LS_E_LEDGER);
+	else if (call->method == SIM_CALL_GET_WORD || (call->method == SIM_CALL_LIST && call->term <= a->term))
+		reply(a, call, LS_RPC_OK, LS_E_NONE); // whoever lists with a newer term is followed before it is told
+	else
+		obey(a, call);
+}
+
+static void carry_out(struct sim_agent *a, const struct sim_call *call)
+{
+	sim_promise_order(a, call);
 	switch (call->method) {
 	case SIM_CALL_PREPARE:
 		prepare(a, call);
@@ -302,15 +333,6 @@ void sim_service(struct sim_agent *a, const struct sim_call *call)
 	case SIM_CALL_RESOLVE:
 		resolve(a, call);
 		break;
-	case SIM_CALL_LIST:
-		list(a, call);
-		break;
-	case SIM_CALL_GET_WORD:
-		if (mute(a, call->migration)) {
-			reply(a, call, LS_RPC_FAILED_PRECONDITION, LS_E_LEDGER);
-			break;
-		}
-		// fall through
 	default:
 		reply(a, call, LS_RPC_OK, LS_E_NONE);
 		break;

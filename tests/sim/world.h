@@ -88,7 +88,8 @@ struct sim_past {
 struct sim_scene {
 	const char *name;
 	enum ls_word source, dest; // the moment: trouble is likelier while these are durable; NONE: any
-	bool long_troubles;        // most last until all is healed
+	bool long_troubles;        // most last until all is healed, and one at that moment is enough
+	bool spent;                // it has been
 	bool at_night;             // an operator looks before all is healed
 	bool hasty;                // the client holds the first migration before the pause, and may begin a second one
 };
