@@ -34,12 +34,13 @@ def test_initial_data_that_appears_anew_gives_that_device_its_rounds_again(times
         rounds = {device.name: device.rounds for device in held.device}
         # Control: its neighbour, which is as on other kernels.
         assert renewed(stack.a, "a1") == 0 and 1 <= rounds["a1"] <= ROUNDS, rounds
+        # One to begin with, one for each renewal, then as many as anyone gets. One that found nothing to send does not count.
+        assert rounds["a0"] >= least["a0"], rounds
         if times <= RENEWALS_MAX:
-            # One to begin with, one for each renewal, and what is left of the number after the last one.
-            assert renewed(stack.a, "a0") == times and least["a0"] <= rounds["a0"] <= times + ROUNDS, rounds
+            assert renewed(stack.a, "a0") == times, rounds
         else:
             # A device that never has enough is not waited for.
-            assert renewed(stack.a, "a0") == RENEWALS_MAX + ROUNDS and rounds["a0"] == RENEWALS_MAX + ROUNDS, rounds
+            assert RENEWALS_MAX + ROUNDS <= renewed(stack.a, "a0") < times, rounds
         stack.api.Release(M.ReleaseRequest(id=spec.id, gate=M.GATE_BEFORE_PAUSE, actor="test"))
         assert_moved(stack.finish(spec))
         assert_whole(stack.b.verify())
