@@ -243,8 +243,8 @@ class GuestHost(Host):
 class Guests:
     """Two guests, linked; booted once for many stacks."""
 
-    def __init__(self, version="6.12"):
-        self.popen = subprocess.Popen([os.path.join(_HERE, "pair.sh"), version, build_dir()], stdin=subprocess.PIPE,
+    def __init__(self, version="6.12", *image):
+        self.popen = subprocess.Popen([os.path.join(_HERE, "pair.sh"), version, build_dir(), *image], stdin=subprocess.PIPE,
                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1)
         self.ports = None
         for line in self.popen.stdout:

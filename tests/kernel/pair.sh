@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# pair.sh VERSION[,VERSION] BUILD: boots two emulated hosts, linked to each other (10.77.0.1, 10.77.0.2), with our module loaded
-# and the programs of the build folder BUILD in /bin. Each offers a shell (tests/kernel/shell) and its agent's port 7001.
+# pair.sh VERSION[,VERSION] BUILD [IMAGE]: boots two emulated hosts, linked to each other (10.77.0.1, 10.77.0.2), with our
+# module loaded and the programs of the build folder BUILD in /bin. Each offers a shell (tests/kernel/shell) and its agent's port 7001.
 # Two versions: one each, a and b. Each then has in /lib, beside the module that it runs, that of the release to come
 # (next_release.sh).
+# With IMAGE the first is a Debian with systemd (systemd_guest_root.sh).
 # Prints one line when both are up:  pair SHELL_A AGENT_A SHELL_B AGENT_B   (ports of 127.0.0.1)
-# Then reads commands, one a line:   cut NAME | heal NAME (the cable), kill NAME (a power cut), boot b (after one), end (or end
-# of input)
-# and at the end checks all kernel logs. Where the kernel has ext4 each has a disk, /disk, that outlives a power cut. Exit status 0: both ended well, clean logs.
+# Then reads commands, one a line:   cut NAME | heal NAME (the cable), kill NAME (a power cut), boot b (after one), end
+# (or end of input)
+# and at the end checks all kernel logs. Where the kernel has ext4 each has a disk, /disk, that outlives a power cut. Exit
+# status 0: both ended well, clean logs.
 set -euo pipefail
 # shellcheck source=guest.sh
 . "$(dirname "${BASH_SOURCE[0]}")/guest.sh"
-[ $# -eq 2 ] || die "usage: pair.sh VERSION BUILD"
-build=$(realpath "$2")
+[ $# -eq 2 ] || [ $# -eq 3 ] || die "usage: pair.sh VERSION BUILD [IMAGE]"
+build=$(realpath "$2") image=${3:-}
 declare -A version=([a]=${1%,*} [b]=${1#*,})
 disks=
 
@@ -45,11 +47,14 @@ fi
 
 # boot NAME [SHELL AGENT]: at these ports, when it is not for the first time
 boot() {
-  local host=$1 address=10.77.0.1/24 disk=()
+  local host=$1 address=10.77.0.1/24 disk=() run=(--run /bin/host-shell)
   [ "$host" = a ] || address=10.77.0.2/24
   [ -z "$disks" ] || disk=(--disk "$guest_dir/disk-$host")
-  guest_start "$host" "${version[$host]}" "$guest_dir/initrd-${version[$host]}" --run /bin/host-shell --env "LOCKSTEP_HOST=$host" \
-    --link "$guest_dir/cable" "$address" --forward "${2:-0}:7099" --forward "${3:-0}:7001" "${disk[@]}"
+  if [ "$host" = a ] && [ -n "$image" ]; then
+    disk=(--disk "$image,snapshot=on") run=(--append lockstep.root=/lib/systemd/systemd)
+  fi
+  guest_start "$host" "${version[$host]}" "$guest_dir/initrd-${version[$host]}" "${run[@]}" \
+    --env "LOCKSTEP_HOST=$host" --link "$guest_dir/cable" "$address" --forward "${2:-0}:7099" --forward "${3:-0}:7001" "${disk[@]}"
 }
 
 for host in a b; do
@@ -61,7 +66,7 @@ for host in a b; do
 done
 declare -A killed=() shell_port=() agent_port=()
 for host in a b; do
-  guest_wait_line "$host" '^host ready' 120 >/dev/null
+  guest_wait_line "$host" '^host ready' 300 >/dev/null
   shell_port[$host]=$(guest_port "$host" 7099)
   agent_port[$host]=$(guest_port "$host" 7001)
 done
@@ -79,7 +84,7 @@ while read -r command host; do
       ;;
     boot)
       boot "$host" "${shell_port[$host]}" "${agent_port[$host]}"
-      guest_wait_line "$host" '^host ready' 120 >/dev/null
+      guest_wait_line "$host" '^host ready' 300 >/dev/null
       killed[$host]=
       ;;
     end) break ;;

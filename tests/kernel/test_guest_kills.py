@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An agent is killed, or its whole host loses power, in each stage of a migration, on either side: real kernels, our driver, a
-real disk under the ledger. Whatever the stage, the VM ends where docs/decision.md says, judged by its VMMs and the driver.
+"""An agent is killed, or its whole host loses power, in each stage of a migration, on either side: real kernels, our driver,
+a real disk under the ledger. Whatever the stage, the VM ends where docs/decision.md says, judged by its VMMs and the driver.
 
 A fault point of the agent hits the stage: there it kills itself, or stops and the power is cut. What comes back is a booted
 kernel with new devices, no VMM, and of the ledger what had been synced. It is always host b that is hit: the other end of
@@ -49,7 +49,8 @@ STAGES = (
            before_pause="vmm.ask.pause", paused="vmm.answer.pause", quiesced="job.after.PRE_COPY_P2P",
            stopped="job.after.STOP_COPY", last_ram="vmm.answer.final", transferred="stream.end.sent",
            asked="peer.receive.consent-request", consenting="ledger.before.CONSENTED") +
-    stages("source", (RETURNED, MOVED), (ABSENT, MOVED), consented="ledger.commit.CONSENTED", consent_sent="peer.sent.consent") +
+    stages("source", (RETURNED, MOVED), (ABSENT, MOVED), consented="ledger.commit.CONSENTED",
+           consent_sent="peer.sent.consent") +
     stages("source", (MOVED,), (MOVED,), started_heard="peer.receive.started", releasing="ledger.before.RELEASED",
            released="ledger.commit.RELEASED", letting_go="vmm.ask.gone") +
     stages("destination", (RETURNED,), (RETURNED,), prepared="prepare.done", resuming="job.after.RESUMING",
@@ -166,7 +167,8 @@ class Run:
 def how(migration):
     """The end as the coordinator tells it."""
     if migration.phase == M.PHASE_OPERATOR:
-        return {"LOST_AFTER_COMMIT": LOST, "VMM_ABSENT": ABSENT, "VMM_FAILED": ABSENT}.get(migration.error.reason, "operator")
+        return {"LOST_AFTER_COMMIT": LOST, "VMM_ABSENT": ABSENT, "VMM_FAILED": ABSENT}.get(migration.error.reason,
+                                                                                           "operator")
     return {M.PHASE_DONE: MOVED, M.PHASE_RETURNED: RETURNED}.get(migration.phase, "open")
 
 
