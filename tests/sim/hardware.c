@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <string.h>
 
+#include "kmod/model/lsm.h"
 #include "tests/sim/agent.h"
 #include "tests/sim/world.h"
 
@@ -17,7 +18,8 @@ void sim_hardware_init(struct world *w)
 		unsigned flags = i == odd ? without[sim_random(w, 2)] : with_p2p[sim_random(w, 2)];
 		w->reaches[i] = sim_random(w, 4) ? ((1u << w->n) - 1) & ~(1u << i) : (uint32_t)sim_random(w, 1u << w->n);
 		for (unsigned h = 0; h < SIM_HOSTS; h++)
-			w->host[h].dev[i] = (struct sim_device){ .flags = flags, .state = LS_STATE_RUNNING, .live = !h };
+			w->host[h].dev[i] = (struct sim_device){ .flags = flags, .state = LS_STATE_RUNNING, .live = !h,
+							       .initiator = true, .responder = true };
 	}
 	for (unsigned h = 0; h < SIM_HOSTS; h++)
 		w->host[h].vm = h ? SIM_VM_INCOMING : SIM_VM_RUNNING;
@@ -31,7 +33,7 @@ static void write_to(struct world *w, struct sim_host *h, unsigned from, unsigne
 	w->truth_sent[from][to]++;
 	w->truth_got[to][from]++;
 	w->writes++;
-	if (ls_state_deaf((enum ls_state)b->state)) {
+	if (!b->responder) {
 		if (b->state != LS_STATE_ERROR) // what a device in ERROR loses, nobody can keep (docs/kernel-contract.md)
 			sim_violation(w, "peer-write", "%s: device %u in %s loses a write of device %u in %s", h->name, to,
 				      ls_state_name(b->state), from, ls_state_name(a->state));
@@ -51,7 +53,7 @@ static bool busy(struct world *w, unsigned host)
 		return false;
 	for (unsigned i = 0; i < w->n; i++) {
 		const struct sim_device *d = &h->dev[i];
-		if (!d->live || !ls_state_initiates((enum ls_state)d->state))
+		if (!d->live || !d->initiator)
 			continue;
 		moves = true;
 		w->ran_away |= host != 0;
@@ -129,6 +131,7 @@ void sim_device_reset(struct world *w, unsigned host, unsigned device)
 
 	d->state = LS_STATE_RUNNING;
 	d->live = d->session = false;
+	d->initiator = d->responder = true;
 	memset(d->sent, 0, sizeof(d->sent));
 	memset(d->got, 0, sizeof(d->got));
 }
@@ -141,6 +144,39 @@ void sim_guest_resets(struct world *w, unsigned host, unsigned device)
 	sim_trace(w, "%s: the guest resets device %u", w->host[host].name, device);
 	d->state = LS_STATE_RUNNING;
 	d->session = false;
+	d->initiator = d->responder = true;
+}
+
+// One arc as the model of our device carries it out (kmod/model). False: it has no such arc.
+bool sim_device_arc(struct world *w, unsigned host, unsigned device, enum ls_state next)
+{
+	struct sim_device *d = &w->host[host].dev[device];
+	uint32_t acts = lsm_arc_actions(d->flags, (uint32_t)d->state, next);
+
+	if (!acts || lsm_fsm_next(d->flags, (uint32_t)d->state, next) != (int)next)
+		return false;
+	if (acts & LSM_DO_SUSPEND_INITIATOR)
+		d->initiator = false;
+	if (acts & LSM_DO_SUSPEND_RESPONDER)
+		d->responder = false;
+	if (acts & LSM_DO_SAVE_END)
+		d->session = false;
+	if (acts & (LSM_DO_SAVE_BEGIN | LSM_DO_PRECOPY_BEGIN))
+		d->session = true;
+	if (acts & LSM_DO_RESUME_RESPONDER)
+		d->responder = true;
+	if (acts & LSM_DO_RESUME_INITIATOR)
+		d->initiator = true;
+	d->state = (int)next;
+	return true;
+}
+
+void sim_device_fails(struct world *w, unsigned host, unsigned device)
+{
+	struct sim_device *d = &w->host[host].dev[device];
+
+	d->state = LS_STATE_ERROR;
+	d->initiator = d->responder = false;
 }
 
 // Is the VM lost for good if this host loses what it has of it? Until D's COMMITTED the source's copy is the VM, and as

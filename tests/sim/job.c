@@ -106,7 +106,7 @@ static void on_arc(struct world *w, void *arg)
 	if (d->op.number != k->op)
 		return;
 	if (sim_fault(w, SIM_ARC_ERROR)) {
-		d->state = LS_STATE_ERROR;
+		sim_device_fails(w, k->job.host, k->job.device);
 		out_of_kernel(w, k, -EIO);
 		return;
 	}
@@ -120,13 +120,14 @@ static void on_arc(struct world *w, void *arg)
 			      ls_state_name(d->state), ls_state_name(d->op.target));
 		return;
 	}
-	if (d->session && !ls_state_saving((enum ls_state)next))
-		d->session = false;
-	if (ls_fsm_opens_session((enum ls_state)d->state, (enum ls_state)next))
-		d->session = ls_state_saving((enum ls_state)next);
-	if (k->loads && d->state == LS_STATE_RESUMING)
+	bool loading = k->loads && d->state == LS_STATE_RESUMING;
+	if (!sim_device_arc(w, k->job.host, k->job.device, (enum ls_state)next)) {
+		sim_violation(w, "arc", "the model of the device has no arc %s -> %s", ls_state_name(d->state),
+			      ls_state_name(next));
+		return;
+	}
+	if (loading)
 		sim_image_put(w, k->job.host, k->job.device, k->image);
-	d->state = next;
 	if (next == (int)d->op.target) {
 		out_of_kernel(w, k, 0);
 		return;
@@ -234,6 +235,8 @@ static void on_sent(struct world *w, void *arg)
 		finish_in(m, e->device, 0, -EPIPE, LS_E_STREAM_BROKEN);
 		return;
 	}
+	if (!device_of(m, e->device)->session)
+		sim_violation(w, "arc", "%s: device %u is read without a session", w->host[m->a->host].name, e->device);
 	struct sim_wire *wire = &dest->wire[e->device];
 	sim_image_take(w, m->a->host, e->device, wire->image);
 	m->sent[e->device] = sum_of(wire->image);

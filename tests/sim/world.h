@@ -62,6 +62,7 @@ struct sim_device {
 	unsigned flags;
 	int state;
 	bool live;    // the VM's driver has used it since it was opened or reset
+	bool initiator, responder; // enabled, as the model's arcs have left them
 	bool session; // a saving session is open
 	struct sim_kernel_op op;
 	uint64_t sent[SIM_DEVICES], got[SIM_DEVICES];
@@ -166,6 +167,8 @@ void sim_vm_dies(struct world *w, unsigned host);
 void sim_image_take(const struct world *w, unsigned host, unsigned device, uint64_t image[SIM_IMAGE]);
 void sim_image_put(struct world *w, unsigned host, unsigned device, const uint64_t image[SIM_IMAGE]);
 void sim_device_reset(struct world *w, unsigned host, unsigned device);
+bool sim_device_arc(struct world *w, unsigned host, unsigned device, enum ls_state next);
+void sim_device_fails(struct world *w, unsigned host, unsigned device); // ERROR
 void sim_guest_resets(struct world *w, unsigned host, unsigned device);
 
 // ---- plot.c
