@@ -15,6 +15,7 @@ struct world_agent {
 	uint32_t granted;
 	bool at[LS_GATE_COUNT];
 	bool ended;
+	bool deaf; // the source: hears nothing of the destination any more
 	unsigned prepared_in; // which life of the coordinator prepared it
 	unsigned n;
 	Lockstep__V1__AgentEvent *event[WORLD_EVENTS];

@@ -279,6 +279,19 @@ static void an_agent_that_does_not_know_why_leaves_the_other_a_moment(void **sta
 	world_free(w);
 }
 
+// The destination has started the VM and ended; the source goes on waiting to hear it (its ledger was set back, say).
+static void a_last_word_that_the_source_cannot_hear_needs_an_operator(void **state)
+{
+	struct world *w = committed();
+
+	w->agent[LS_SEQ_SOURCE].deaf = true;
+	assert_true(until_called(w) >= 30000000000ull);
+	assert_string_equal(ls_seq_view(w->q)->error->reason, "UNAVAILABLE");
+	assert_string_equal(ls_seq_view(w->q)->source_word, "CONSENTED");
+	assert_string_equal(ls_seq_view(w->q)->destination_word, "STARTED");
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -293,6 +306,7 @@ int main(void)
 		cmocka_unit_test(a_false_fence_shows_even_after_the_end),
 		cmocka_unit_test(an_operator_is_called_as_soon_as_one_agent_says_why),
 		cmocka_unit_test(an_agent_that_does_not_know_why_leaves_the_other_a_moment),
+		cmocka_unit_test(a_last_word_that_the_source_cannot_hear_needs_an_operator),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
