@@ -203,15 +203,45 @@ static void carry_out(struct ls_migration *m, const struct ls_role_action *a)
 	}
 }
 
+// A stream's job waits for the other side, as long as that takes, or in the kernel: only its worker knows which. When to
+// call a call stuck, or when to look again.
+static uint64_t hung_at(const struct ls_migration *m, unsigned i, uint64_t now)
+{
+	enum ls_word word = ls_role_word(m->role);
+	bool forward = (word == LS_WORD_ACTIVE || word == LS_WORD_UNDECIDED) && !ls_role_unwinding(m->role) &&
+		       !ls_role_persisting(m->role) && !ls_role_mute(m->role) && !ls_role_ended(m->role);
+
+	if (!forward || !m->dev[i] || !m->params.stuck_ns)
+		return LS_NO_DEADLINE;
+	uint64_t since = ls_worker_progress(m->dev[i]->worker)->busy_since_ns;
+	return (since ? since : now) + m->params.stuck_ns;
+}
+
 static void on_timer(uv_timer_t *timer)
 {
-	ls_migration_feed(timer->data, (struct ls_role_event){ .kind = LS_EV_TIMER });
+	struct ls_migration *m = timer->data;
+	uint64_t now = ls_now_ns();
+	struct ls_error stuck;
+
+	for (unsigned i = 0; i < m->params.schedule.n_devices; i++) {
+		if (hung_at(m, i, now) > now)
+			continue;
+		ls_fail(&stuck, LS_E_ARC_STUCK, ETIMEDOUT, "the kernel has not returned for %llu ms",
+			(unsigned long long)(m->params.stuck_ns / 1000000));
+		ls_error_at(&stuck, ls_role_device_name(m->role, i), NULL);
+		ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_UNWIND, .error = &stuck });
+	}
+	ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_TIMER });
 }
 
 static void arm(struct ls_migration *m)
 {
 	uint64_t at = ls_role_deadline(m->role), now = ls_now_ns();
 
+	for (unsigned i = 0; i < m->params.schedule.n_devices; i++) {
+		uint64_t hung = hung_at(m, i, now);
+		at = hung < at ? hung : at;
+	}
 	if (at == LS_NO_DEADLINE)
 		uv_timer_stop(&m->timer);
 	else // the loop's time may lag behind: uv counts from there
