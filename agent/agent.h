@@ -17,6 +17,7 @@
 struct ls_agent;
 struct ls_migration;
 struct ls_peers;
+struct ls_look;
 struct ls_survey;
 
 struct ls_agent_device {
@@ -55,7 +56,8 @@ struct ls_agent {
 	struct ls_peers *peers;
 	struct ls_rpc_server *server;
 	struct ls_rpc_method methods[11];
-	struct ls_survey *survey;            // under way, or NULL
+	struct ls_survey *surveys;           // under way, at most one of each VM
+	struct ls_look *strays;              // of surveys: given up, their drivers have not returned
 	struct ls_agent_device *device;      // n_devices of config
 	struct ls_known *known;
 	struct ls_known_claim *claims;

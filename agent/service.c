@@ -105,8 +105,10 @@ static bool prepare_after_survey(struct ls_agent *a, struct ls_rpc_call *call, P
 		return false;
 	}
 	*p = (struct prepare){ .agent = a, .call = call, .request = q };
-	if (!a->survey || ls_survey(a, after_survey, p) < 0)
-		prepare(p); // else the devices are being looked at right now
+	const char *vm = ((Lockstep__V1__PrepareRequest *)q)->vm;
+
+	if (!ls_survey_under_way(a, vm) || ls_survey(a, vm, after_survey, p) < 0)
+		prepare(p); // else its devices are being looked at right now
 	return true;
 }
 

@@ -25,6 +25,7 @@ static const char *remedy(enum ls_reason reason)
 	case LS_E_DEVICE_BUSY: return "end the process that holds it, or let its VMM connect to the agent";
 	case LS_E_NOT_MIGRATABLE: return "bind it to a driver that offers migration";
 	case LS_E_V1_ONLY: return "its driver needs an update to migration v2";
+	case LS_E_ARC_STUCK: return "see the kernel's log; if it never returns, reboot the host";
 	case LS_E_BAD_STATE: return "reset it, or end what drives it";
 	case LS_E_VMM_ABSENT: return "start its VMM, or set an adapter in [vm]";
 	default: return "see the agent's log";
@@ -151,7 +152,7 @@ void ls_service_describe(struct ls_rpc_call *call, const void *bytes, size_t len
 		snprintf(q->vm, sizeof(q->vm), "%.63s", ((Lockstep__V1__DescribeRequest *)base)->vm);
 	}
 	ls_pb_free(base);
-	if (!q || ls_survey(user, on_surveyed, q) < 0) {
+	if (!q || ls_survey(user, q->vm, on_surveyed, q) < 0) {
 		free(q);
 		ls_rpc_finish(call, LS_RPC_RESOURCE_EXHAUSTED, "no memory");
 	}
