@@ -28,7 +28,8 @@ class Flow:
     options: Callable = lambda run: None        # before anything is started
     resolve: Callable = lambda run, view: None  # what an operator decides at the sight of this
     late: dict = dataclasses.field(default_factory=dict)   # place: a point that is passed when all seems over
-    unsure: tuple = ()                          # points that it passes only sometimes; another flow always does
+    # Points that it passes only sometimes, and another flow always; with "again": only the first pass is sure.
+    unsure: tuple = ()
     without: tuple = ()                         # kinds that make no sense here
 
     def kinds(self, place):
@@ -105,6 +106,7 @@ def return_lost(run, view):
 
 # Who hears of it first, the coordinator or the other agent, is a race.
 SETTLE = ("coordinator.call.before.settle.destination", "coordinator.call.after.settle.destination")
+TERM = ("agent.ledger.before.term again", "agent.ledger.commit.term again")
 UNWIND = ("coordinator.call.before.unwind.source", "coordinator.call.after.unwind.source", "agent.unwind")
 
 FLOWS = {
@@ -123,7 +125,7 @@ FLOWS = {
     "destination-again": Flow("in the destination agent's second life: it died when it had committed", "moved",
                               again={"destination": ("agent.ledger.commit.COMMITTED",)}),
     "coordinator-again": Flow("in the coordinator's second life: it died when it had planned", "moved",
-                              again={"coordinator": ("coordinator.record.known.planned",)}),
+                              again={"coordinator": ("coordinator.record.known.planned",)}, unsure=TERM),
     "empty-store": Flow("in the coordinator's second life: its store was lost", "moved", options=lose_store,
                         again={"coordinator": ("coordinator.record.known.prepared#2",)}),
     "fence": Flow("in a return after a fence: the destination's host went down when the source had consented",

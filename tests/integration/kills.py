@@ -285,7 +285,8 @@ def points():
             for point, numbers in passed.items():
                 if (place, point) not in seen and point not in FLOWS[flow].unsure:
                     seen.add((place, point))
-                    found.append((flow, place, point, numbers[:2]))
+                    sure = 1 if f"{point} again" in FLOWS[flow].unsure else 2
+                    found.append((flow, place, point, numbers[:sure]))
     return found
 
 
