@@ -6,7 +6,7 @@ import pytest
 
 import messages
 from coord_support import Coordinator, refused
-from processes import LIMIT
+from processes import LIMIT, sanitizer
 
 m, pb = messages.migration, messages.agent
 MANY = 3000
@@ -73,7 +73,8 @@ def test_thousands_that_have_ended_cost_no_memory_and_are_all_there(c):
     assert c.start_move("m7").phase == m.PHASE_DONE
     assert refused(c.api.Start, m.StartRequest(spec=c.spec("m7", vm="vm2"), actor="t"))[1].reason == "ALREADY_EXISTS"
     more = resident_kib(c) - few
-    assert more < 8192, f"{more} KiB more for {MANY - 300} more migrations of {each} bytes"
+    # A sanitizer keeps what was freed.
+    assert sanitizer() or more < 8192, f"{more} KiB more for {MANY - 300} more migrations of {each} bytes"
 
 
 def test_what_waits_for_an_operator_counts_as_open(c):
