@@ -304,3 +304,18 @@ def test_no_older_store_prepares_anew_what_the_agents_have_prepared(c, records, 
     end = c.end()
     assert end.phase == m.PHASE_DONE, end
     assert len(c.pair.asked("host-a", "Prepare")) == len(c.pair.asked("host-b", "Prepare")) == 1
+
+
+def test_what_a_late_order_began_after_the_end_is_taken_back(c):
+    """Over in the store, open at the agents: nothing is decided there yet, so it is unwound and settled."""
+    c.start_move(hold=[BEFORE_PAUSE])
+    c.until(lambda v: v.waiting_at == BEFORE_PAUSE)
+    c.api.Cancel(m.CancelRequest(id="m1", actor="op"), timeout=LIMIT)
+    assert c.end().phase == m.PHASE_RETURNED
+    unwinds, settles = len(c.pair.asked("host-a", "Unwind")), len(c.pair.asked("host-b", "Settle"))
+    c.kill()
+    c.pair.a.current, c.pair.b.current = "ACTIVE", "UNDECIDED"
+    c.start()
+    c.pair.await_call("host-a", "Unwind", unwinds + 1)
+    c.pair.await_call("host-b", "Settle", settles + 1)
+    assert c.api.Get(m.GetRequest(id="m1"), timeout=LIMIT).phase == m.PHASE_RETURNED
