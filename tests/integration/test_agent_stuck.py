@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stream's job that hangs in the kernel is told, without any deadline; one that waits for its peer is not."""
+import time
+
+import pytest
+
+from agent_support import Pair, ended, errors, words
+
+TIMEOUT = 1.0
+RETURNED, ABORTED, DONE, OPERATOR = 2, 3, 1, 4
+
+
+@pytest.fixture
+def pair(tmp_path):
+    p = Pair(tmp_path, arc_timeout_ms=int(TIMEOUT * 1000))
+    yield p
+    p.close()
+
+
+def test_a_load_that_hangs_gives_the_vm_back_and_wants_an_operator(pair):
+    pair.hosts[1].debug("b1", "stick RESUMING STOP")
+    name = pair.prepare()
+    pair.grant(name, 1, 2, 3)
+    source, destination = pair.end(name)
+    assert ended(destination) == OPERATOR and ended(source) == RETURNED, (source, destination)
+    stuck = [e for e in errors(destination) if e.reason == "ARC_STUCK"]
+    assert stuck and {e.device for e in stuck} == {"b1"}, errors(destination)
+    pair.hosts[1].debug("b1", "release")
+    pair.destination.expect("how=aborted")
+
+
+def test_a_load_that_waits_for_its_peer_is_not_stuck(pair):
+    name = pair.prepare()
+    pair.source.expect("migration.begun")
+    time.sleep(2.5 * TIMEOUT)  # the loads are under way, and nothing is to happen
+    pair.grant(name, 1, 2, 3)
+    source, destination = pair.end(name)
+    assert ended(source) == ended(destination) == DONE, (errors(source), errors(destination))
+    assert words(destination)[-1:] and not errors(destination)
