@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The kernel driver against its contract, in a guest: kmod_test ORACLE.CSV [cdev]
+ * The kernel driver against its contract, in a guest: kmod_test ORACLE.CSV [group|cdev [TEST]]
  * Prints "ok N - name" or "not ok N - name" and a closing line.
  */
 #include <time.h>
@@ -87,7 +87,6 @@ int main(int argc, char **argv)
 		T(fabric_and_slot_are_the_hosts),
 		T(migration_version_compares_both_ways),
 		T(migration_version_of_every_type_against_every_other),
-		T(parent_reset_during_an_arc_is_deferred_and_done),
 		T(parent_that_goes_away_disables_its_functions_and_answers_enotconn),
 		T(unreadable_ring_halts_and_reopening_starts_as_new),
 		T(reset_against_every_arc_ends_in_one_of_the_two_orders),
@@ -105,7 +104,7 @@ int main(int argc, char **argv)
 		T(oracle_full),
 		T(everything_goes_away),
 	};
-	unsigned i, n = sizeof(tests) / sizeof(tests[0]), passed = 0;
+	unsigned i, n = sizeof(tests) / sizeof(tests[0]), passed = 0, tried = 0;
 
 	oracle_path = argc > 1 ? argv[1] : "/fsm-oracle.csv";
 	have_precopy = !access("/sys/class/mdev_bus/lockstep-pf0/migration_version/lockstep-full", F_OK);
@@ -119,12 +118,16 @@ int main(int argc, char **argv)
 	}
 	for (i = 0; i < n; i++) {
 		bool skip = tests[i].fn == test_oracle_full && !have_precopy;
-		bool ok = skip || tests[i].fn();
+		bool ok;
 
+		if (argc > 3 && strcmp(argv[3], tests[i].name))
+			continue;
+		ok = skip || tests[i].fn();
 		passed += ok;
+		tried++;
 		printf("%s %u - %s%s\n", ok ? "ok" : "not ok", i + 1, tests[i].name,
 		       skip ? " # skipped: no PRE_COPY in this kernel" : "");
 	}
-	printf("%u passed, %u failed\n", passed, n - passed);
-	return passed != n;
+	printf("%u passed, %u failed\n", passed, tried - passed);
+	return !tried || passed != tried;
 }

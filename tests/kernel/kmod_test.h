@@ -58,7 +58,6 @@ bool test_rates_hold(void);
 bool test_fabric_and_slot_are_the_hosts(void);
 bool test_migration_version_compares_both_ways(void);
 bool test_migration_version_of_every_type_against_every_other(void);
-bool test_parent_reset_during_an_arc_is_deferred_and_done(void);
 bool test_parent_that_goes_away_disables_its_functions_and_answers_enotconn(void);
 bool test_unreadable_ring_halts_and_reopening_starts_as_new(void);
 bool test_reset_against_every_arc_ends_in_one_of_the_two_orders(void);

@@ -172,6 +172,16 @@ bool test_precopy_rounds_carry_dirty_pages_and_the_rest_fits_together(void)
 	CHECK_EQ(drain(fd, &x), -ENOMSG);
 	CHECK(precopy_info(fd, &initial, &dirty));
 	CHECK_EQ(initial + dirty, 0);
+	/* That was a permission for the next round; what is dirtied after it wants another. */
+	CHECK_EQ(window(&a, 4096, &(uint8_t){ 1 }, 1, true), 0);
+	CHECK_EQ(drain(fd, &x), -ENOMSG);
+	CHECK_EQ(window(&a, 8192, &(uint8_t){ 1 }, 1, true), 0);
+	first = x.len;
+	CHECK_EQ(drain(fd, &x), -ENOMSG);
+	CHECK_EQ(x.len, first);
+	CHECK(precopy_info(fd, &initial, &dirty) && dirty >= 4096);
+	CHECK_EQ(drain(fd, &x), -ENOMSG);
+	CHECK(x.len > first);
 	CHECK_EQ(set_state(&a, LSM_STOP_COPY, &none), 0);
 	CHECK_EQ(none, -1);
 	CHECK(!precopy_info(fd, &initial, &dirty) && errno == EINVAL);

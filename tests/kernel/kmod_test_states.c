@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* States: the oracle, reset, failures, the parent. */
-#include <pthread.h>
-
 #include "kmod_test.h"
 
 /* The image is the caller's to free; the device ends up in RUNNING after a reset. */
@@ -183,37 +181,6 @@ bool test_arcs_fail_and_wait_as_asked(void)
 	CHECK(vdev_debug(&a, "arc_latency", "2 5 0"));
 	CHECK(!vdev_debug(&a, "fail_arc", "RUNNING NOWHERE 5"));
 	CHECK(!vdev_debug(&a, "arc_latency", "2 5 99999999"));
-	return true;
-}
-
-static void *slow_stop(void *result)
-{
-	*(int *)result = set_state(&a, LSM_STOP, NULL);
-	return NULL;
-}
-
-/* The arc holds the state mutex: the reset is done by whoever lets go of it. */
-bool test_parent_reset_during_an_arc_is_deferred_and_done(void)
-{
-	pthread_t thread;
-	double begin;
-	int rc = 1;
-
-	CHECK(fresh_pair());
-	CHECK_EQ(set_state(&a, LSM_RUNNING_P2P, NULL), 0);
-	CHECK_EQ(set_state(&b, LSM_STOP, NULL), 0);
-	CHECK(vdev_debug(&a, "arc_latency", "RUNNING_P2P STOP 500"));
-	begin = seconds();
-	pthread_create(&thread, NULL, slow_stop, &rc);
-	CHECK(write_file("/sys/class/mdev_bus/lockstep-pf0/reset", "1"));
-	CHECK(seconds() - begin < 0.4);
-	CHECK_EQ(get_state(&b), LSM_RUNNING);
-	pthread_join(thread, NULL);
-	CHECK(vdev_debug(&a, "arc_latency", "RUNNING_P2P STOP 0"));
-	/* Reset before or after the arc: both are legal, a mixture is not. */
-	CHECK_EQ(rc, 0);
-	CHECK(get_state(&a) == LSM_RUNNING || get_state(&a) == LSM_STOP);
-	CHECK_EQ(config_read16(&a, 4), 0);
 	return true;
 }
 
