@@ -23,8 +23,10 @@ fi
 for version in 6.12 6.1; do
   tests/kernel/kmod_test.sh $version 20000 30 || failed=$((failed + 1))
 done
+tests/kernel/kmod_mutants.sh 6.12 || failed=$((failed + 1))
 if [ $tailored = yes ]; then
   tests/kernel/kmod_test.sh 6.12-tailored $rounds $seconds || failed=$((failed + 1))
+  tests/kernel/kmod_controls.sh || failed=$((failed + 1))
 fi
 once tests/kernel/numa_test.sh 6.12 "$build"
 moves() { LOCKSTEP_BUILD=$build LOCKSTEP_KERNEL=$1 /usr/bin/python3 -m pytest -q -p no:cacheprovider -x "${@:2}"; }
