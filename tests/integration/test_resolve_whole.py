@@ -228,3 +228,16 @@ def test_show_on_the_host_itself_tells_the_claim():
         shown = subprocess.run([binary("lockstep-agent"), "show", "--config", stack.folder("a-agent.conf")],
                                capture_output=True, text=True, timeout=LIMIT, check=True).stdout
         assert "(processes-killed): killed by hand, seen in ps" in " ".join(shown.split()), shown
+
+
+def test_a_destination_whose_vmm_dies_after_the_commit_is_told_at_once():
+    with Stuck(COMMITTED, "stop") as stuck:
+        stack = stuck.stack
+        stack.b.vmm.kill()
+        began = time.monotonic()
+        stack.b.agent.popen.send_signal(signal.SIGCONT)
+        stuck.proxy.mend()
+        view = stuck.until(lambda m: m.phase == M.PHASE_OPERATOR)
+        assert view.error.reason in ("LOST_AFTER_COMMIT", "VMM_FAILED") and view.error.host == "host-b", explain(view)
+        assert time.monotonic() - began < 20   # half a minute is what a silent agent is given
+        assert state(stack.a) == "paused"      # whose the VM is, is decided: it does not return by itself
