@@ -13,7 +13,7 @@
 #include "common/control.h"
 #include "tests/sim/cover.h"
 
-#define EVENTS_MOST 60000
+#define EVENTS_MOST 200000
 #define GRACE_NS (45 * S)   // after all is healed, until an operator looks
 #define OPERATOR_NS (150 * S)
 
