@@ -6,12 +6,18 @@
 #include "agent/migration.h"
 #include "common/log.h"
 
+// Does nobody need it: no operator, and no source that may still ask for the word?
+static bool over_for_all(const struct ls_ledger_record *r)
+{
+	return r->done && !r->conflict && (r->side != LS_SIDE_DEST || r->heard || !r->request_len);
+}
+
 static unsigned over(const struct ls_agent *a)
 {
 	unsigned n = 0;
 
 	for (const struct ls_known *k = a->known; k; k = k->next)
-		n += k->record.done && !k->record.conflict &&
+		n += over_for_all(&k->record) &&
 		     (k->record.request_len ||
 		      (ls_word_forgettable(k->record.word) && k->record.term < a->term_durable));
 	return n;
@@ -59,7 +65,8 @@ static void on_pruned(void *user, int status, const struct ls_error *err)
 	}
 	for (struct ls_known **at = &a->known, *k; (k = *at);) { // newest first
 		struct ls_ledger_record *record = &k->record;
-		if (!record->done || record->conflict || seen++ < a->config->keep_ended || in_use(a, record->migration)) {
+		bool kept = record->done && seen++ < a->config->keep_ended;
+		if (kept || !over_for_all(record) || in_use(a, record->migration)) {
 			at = &k->next;
 			continue;
 		}

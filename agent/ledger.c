@@ -17,7 +17,7 @@ enum kind {
 	REQUEST_BEGIN,
 	REQUEST_PERSIST,
 	REQUEST_CLOSE,
-	REQUEST_CONFLICT,
+	REQUEST_CONFLICT, REQUEST_HEARD,
 	REQUEST_NOTE,
 	REQUEST_CLAIM,
 	REQUEST_TERM,
@@ -95,6 +95,9 @@ static void write_one(struct ls_ledger *l, struct request *q)
 	case REQUEST_CONFLICT:
 		q->status = ls_ledger_sql_conflict(l->db, q->record.migration, &q->error);
 		break;
+	case REQUEST_HEARD:
+		q->status = ls_ledger_sql_heard(l->db, q->record.migration, &q->error);
+		break;
 	case REQUEST_NOTE:
 		q->status = ls_ledger_sql_note(l->db, q->record.migration, q->cause, &q->error);
 		break;
@@ -117,6 +120,8 @@ static const char *fault_name(const struct request *q)
 		return "close";
 	case REQUEST_CONFLICT:
 		return "conflict";
+	case REQUEST_HEARD:
+		return "heard";
 	case REQUEST_NOTE:
 		return "note";
 	case REQUEST_PRUNE:
@@ -348,6 +353,14 @@ void ls_ledger_conflict(struct ls_ledger *l, const char *migration, ls_ledger_do
 
 	snprintf(record.migration, sizeof(record.migration), "%s", migration);
 	enqueue(l, REQUEST_CONFLICT, &record, done, user);
+}
+
+void ls_ledger_heard(struct ls_ledger *l, const char *migration, ls_ledger_done_fn *done, void *user)
+{
+	struct ls_ledger_record record = { .heard = true };
+
+	snprintf(record.migration, sizeof(record.migration), "%s", migration);
+	enqueue(l, REQUEST_HEARD, &record, done, user);
 }
 
 static struct request *request_new(enum kind kind, ls_ledger_done_fn *done, void *user)

@@ -21,6 +21,7 @@ struct ls_ledger_record {
 	enum ls_word word;
 	bool done;                      // nothing is left to do on this host, the VM is free
 	bool conflict;                  // rule 8: both sides may run the VM, and no operator has closed it yet
+	bool heard;                     // destination: the source needs no word of it any more
 	uint64_t term;                  // 0: none
 	char coordinator[LS_NAME_MAX];
 	uint64_t created_ms;            // Unix time
@@ -62,11 +63,13 @@ void ls_ledger_persist(struct ls_ledger *l, const char *migration, enum ls_word 
 		       void *user);
 void ls_ledger_close(struct ls_ledger *l, const char *migration, ls_ledger_done_fn *done, void *user); // record.done
 void ls_ledger_conflict(struct ls_ledger *l, const char *migration, ls_ledger_done_fn *done, void *user);
+void ls_ledger_heard(struct ls_ledger *l, const char *migration, ls_ledger_done_fn *done, void *user); // record.heard
 // How it ended, and why: for `show`. Losing it harms nobody.
 void ls_ledger_note(struct ls_ledger *l, const char *migration, const char *cause, ls_ledger_done_fn *done, void *user);
 void ls_ledger_claim(struct ls_ledger *l, const struct ls_ledger_claim *claim, ls_ledger_done_fn *done, void *user);
 void ls_ledger_term(struct ls_ledger *l, uint64_t term, const char *coordinator, ls_ledger_done_fn *done, void *user);
-// Of the records that are done the newest `keep` stay whole. Older ones lose what Prepare brought, and those whose word
+// Of the records that are done the newest `keep` stay whole, and those of a destination whose source may still have to
+// ask (rule 4: until record.heard). Older ones lose what Prepare brought, and those whose word
 // no rule needs (ls_word_forgettable) are forgotten once a newer term makes sure that no Prepare of theirs can come.
 void ls_ledger_prune(struct ls_ledger *l, unsigned keep, ls_ledger_done_fn *done, void *user);
 

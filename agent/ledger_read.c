@@ -23,7 +23,7 @@ int ls_ledger_sql_each(sqlite3 *db, ls_ledger_each_fn *each, void *user, struct 
 	int step, r = 0;
 
 	if (sqlite3_prepare_v2(db, "SELECT id, vm, side, word, term, coordinator, created_ms, request, done,"
-				   " conflict, cause FROM migration ORDER BY created_ms, id", -1, &q, NULL) != SQLITE_OK)
+				   " conflict, cause, heard FROM migration ORDER BY created_ms, id", -1, &q, NULL) != SQLITE_OK)
 		return ls_ledger_sql_failed(db, "cannot be read", err);
 	while ((step = sqlite3_step(q)) == SQLITE_ROW) {
 		struct ls_ledger_record record = {
@@ -36,6 +36,7 @@ int ls_ledger_sql_each(sqlite3 *db, ls_ledger_each_fn *each, void *user, struct 
 			.done = sqlite3_column_int(q, 8),
 			.conflict = sqlite3_column_int(q, 9) == 1,
 			.cause = (const char *)sqlite3_column_text(q, 10),
+			.heard = sqlite3_column_int(q, 11),
 		};
 		copy_text(record.migration, sizeof(record.migration), q, 0);
 		copy_text(record.vm, sizeof(record.vm), q, 1);

@@ -51,10 +51,12 @@ static const char rules[] =
 	"CREATE TRIGGER kept BEFORE DELETE ON migration WHEN OLD.done = 0"
 	"  BEGIN SELECT RAISE(ABORT, 'an open migration is never forgotten'); END;";
 
-// Schema 2 knew no conflict: 1 while it stands, 2 once an operator has closed it. `cause` is for people.
+// Schema 2 knew no conflict: 1 while it stands, 2 once an operator has closed it. `cause` is for people. `heard`: the
+// source needs no word of it any more.
 static const char from_2[] =
 	"ALTER TABLE migration ADD COLUMN conflict INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE migration ADD COLUMN cause TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE migration ADD COLUMN heard INTEGER NOT NULL DEFAULT 0;"
 	"CREATE TRIGGER conflict_stays BEFORE UPDATE OF conflict ON migration WHEN NEW.conflict < OLD.conflict"
 	"  BEGIN SELECT RAISE(ABORT, 'a conflict is never taken back'); END;"
 	"CREATE TRIGGER conflict_kept BEFORE DELETE ON migration WHEN OLD.conflict = 1"

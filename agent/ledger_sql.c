@@ -242,12 +242,18 @@ int ls_ledger_sql_conflict(sqlite3 *db, const char *migration, struct ls_error *
 	return mark(db, "UPDATE migration SET conflict = 1 WHERE id = ? AND conflict = 0", migration, NULL, "conflict", err);
 }
 
+int ls_ledger_sql_heard(sqlite3 *db, const char *migration, struct ls_error *err)
+{
+	return mark(db, "UPDATE migration SET heard = 1 WHERE id = ?", migration, NULL, "heard", err);
+}
+
 int ls_ledger_sql_note(sqlite3 *db, const char *migration, const char *cause, struct ls_error *err)
 {
 	return mark(db, "UPDATE migration SET cause = ?2 WHERE id = ?1", migration, cause, "note", err);
 }
 
-#define OLD "done = 1 AND conflict <> 1 AND rowid NOT IN" \
+// A destination's (side 2) word may still be asked for until its source was heard to be through.
+#define OLD "done = 1 AND conflict <> 1 AND (side <> 2 OR heard OR request IS NULL) AND rowid NOT IN" \
 	    " (SELECT rowid FROM migration WHERE done = 1 ORDER BY rowid DESC LIMIT %u)"
 #define FORGETTABLE "word IN ('ABORTED', 'RETURNED', 'RELEASED') AND term < (SELECT term FROM identity)"
 

@@ -15,6 +15,7 @@ int ls_ledger_sql_begin(sqlite3 *db, const struct ls_ledger_record *record, stru
 int ls_ledger_sql_persist(sqlite3 *db, const char *migration, enum ls_word word, struct ls_error *err);
 int ls_ledger_sql_close(sqlite3 *db, const char *migration, struct ls_error *err);
 int ls_ledger_sql_conflict(sqlite3 *db, const char *migration, struct ls_error *err);
+int ls_ledger_sql_heard(sqlite3 *db, const char *migration, struct ls_error *err);
 int ls_ledger_sql_note(sqlite3 *db, const char *migration, const char *cause, struct ls_error *err);
 int ls_ledger_sql_claim(sqlite3 *db, const struct ls_ledger_claim *claim, struct ls_error *err);
 int ls_ledger_sql_term(sqlite3 *db, uint64_t term, const char *coordinator, struct ls_error *err);

@@ -194,6 +194,9 @@ static void carry_out(struct ls_migration *m, const struct ls_role_action *a)
 	case LS_ACT_CONFLICT:
 		ls_migration_conflict(m);
 		break;
+	case LS_ACT_HEARD:
+		ls_migration_heard(m);
+		break;
 	case LS_ACT_DONE:
 		ls_migration_close(m);
 		break;

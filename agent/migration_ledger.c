@@ -85,6 +85,20 @@ void ls_migration_note(struct ls_migration *m, const char *how)
 	ls_ledger_note(m->agent->ledger, m->params.migration, line, on_noted, m->agent);
 }
 
+static void on_heard(void *user, int status, const struct ls_error *err)
+{
+	if (status < 0)
+		ls_log_error("ledger.failed", err, "what=heard"); // it is kept longer than need be
+	else
+		ls_agent_prune(user);
+}
+
+void ls_migration_heard(struct ls_migration *m)
+{
+	ls_agent_known(m->agent, m->params.migration)->record.heard = true;
+	ls_ledger_heard(m->agent->ledger, m->params.migration, on_heard, m->agent);
+}
+
 static void on_closed(void *user, int status, const struct ls_error *err)
 {
 	if (status < 0)

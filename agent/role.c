@@ -143,16 +143,24 @@ static void on_persisted(struct ls_role *r, enum ls_word word, int status)
 			r->blackout.answered_ns = r->now;
 		}
 		break;
+	case LS_WORD_RELEASED:
+		if (r->peer_up)
+			role_send(r, LS_MSG_WORD, false);
+		break;
 	case LS_WORD_RETURNING:
 	case LS_WORD_ABORTED:
 		if (r->peer_up)
 			role_send(r, LS_MSG_ABORT, false);
+		if (r->p.side == LS_SIDE_DEST && !r->asked && !r->restarted)
+			role_heard(r); // one that was never asked for consent waits for no word
 		break;
 	case LS_WORD_STARTED:
 		if (r->peer_up)
 			role_send(r, LS_MSG_STARTED, false);
 		break;
 	case LS_WORD_LOST:
+		if (r->peer_up)
+			role_send(r, LS_MSG_WORD, false);
 		role_say_lost(r);
 		break;
 	default:

@@ -169,6 +169,7 @@ enum ls_action_kind {
 	LS_ACT_EMIT_BLACKOUT,
 	LS_ACT_END,          // how, error (or NULL); the role still answers its peer
 	LS_ACT_CONFLICT,     // rule 8: goes into the ledger, to be told in every life
+	LS_ACT_HEARD,        // destination: the source needs no word of it any more
 	LS_ACT_DONE          // nothing is left to do on this host: the ledger's record is closed
 };
 
@@ -225,9 +226,9 @@ int ls_role_may_resolve(const struct ls_role *r, enum ls_resolve action, bool cl
 enum ls_end ls_role_ended(const struct ls_role *r);
 const struct ls_error *ls_role_cause(const struct ls_role *r); // first cause, or NULL
 const struct ls_role_blackout *ls_role_blackout(const struct ls_role *r);
-const struct ls_schedule *ls_role_schedule(const struct ls_role *r);
 // What one that has not ended waits for, for people.
 void ls_role_waits(const struct ls_role *r, char *ret, size_t size);
+const struct ls_schedule *ls_role_schedule(const struct ls_role *r);
 const char *ls_role_device_name(const struct ls_role *r, unsigned device); // on this side
 
 // The message of an LS_ACT_PEER_SEND.

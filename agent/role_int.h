@@ -20,6 +20,7 @@ struct role_device {
 	int state;             // as last told; -1: unknown
 	bool busy;             // a job is under way
 	enum ls_job_kind job;
+	int target;            // of an arc under way
 	uint64_t since_ns;
 	bool interrupted;
 	bool wanted;           // the step wants a job of this device
@@ -62,13 +63,14 @@ struct ls_role {
 	bool blobs_here, asked, request_here, answer_due, peer_started, peer_aborted;
 	struct ls_role_msg request; // source: the destination's
 
-	bool restarted, judged, adopting, lend_asked, ask_first, resetting, emptied, partly;
+	bool restarted, judged, adopting, lend_asked, ask_first, resetting, emptied, strayed, partly;
 	struct ls_role_restart found;
 	bool vmm_away;         // restart: has not connected yet
 	bool vmm_absent;       // and its time is over
 	uint64_t vmm_by;
 	enum hold hold;
 	enum phase held_in;
+	bool heard; // destination: the source needs no word of us any more
 	const char *conflict_due; // heard of while a word was being written
 	bool fenced, fence_asked, fence_settled, peer_lost, conflict, done, close;
 
@@ -153,6 +155,8 @@ void role_on_peer_up(struct ls_role *r, const char *ledger_id);
 void role_on_peer_lost(struct ls_role *r, const struct ls_error *error);
 void role_on_peer(struct ls_role *r, const struct ls_role_msg *msg);
 void role_try_consent(struct ls_role *r);
+void role_heard(struct ls_role *r);
+void role_lose(struct ls_role *r); // idle: resets every device, then writes LOST
 void role_answer(struct ls_role *r); // a word query that waited for the disk
 void role_reach(struct ls_role *r);  // source, consented, peer lost: dial when it is time
 

@@ -58,10 +58,22 @@ static void job_failed(struct ls_role *r, struct role_device *d, const struct ls
 	}
 }
 
+// A reset that nobody here asked for (K6: carried out when the arc lets go of the driver's lock) is seen by GET alone.
+// While the source's VM runs it is its guest's business (K5).
+static bool strayed(const struct ls_role *r, const struct role_device *d, int before, const struct ls_job_result *job)
+{
+	if (job->kind != LS_JOB_ARC || job->status < 0 || r->unwinding)
+		return false;
+	if (r->p.side == LS_SIDE_SOURCE)
+		return r->paused && job->state != d->target;
+	return r->word == LS_WORD_COMMITTED && (job->state != d->target || job->from_state != before);
+}
+
 void role_on_job(struct ls_role *r, unsigned device, const struct ls_job_result *job)
 {
 	struct role_device *d = &r->dev[device];
 	bool for_step = d->for_step;
+	int before = d->state;
 
 	if (!d->busy || d->job != job->kind)
 		return;
@@ -75,6 +87,20 @@ void role_on_job(struct ls_role *r, unsigned device, const struct ls_job_result 
 	tell_share(r, device, job, for_step);
 	if (job->status < 0) {
 		job_failed(r, d, job);
+		return;
+	}
+	if (strayed(r, d, before, job)) {
+		struct ls_job_result bad = *job;
+		bad.status = ls_fail(&bad.error, LS_E_BAD_STATE, EIO, "in %s before and in %s after its way to %s: it was reset",
+				     ls_state_name(job->from_state), ls_state_name(job->state), ls_state_name(d->target));
+		ls_error_at(&bad.error, ls_role_device_name(r, device), NULL);
+		if (r->word != LS_WORD_COMMITTED) {
+			job_failed(r, d, &bad);
+			return;
+		}
+		r->strayed = true; // what had been loaded is gone (rule 6), and the source still has all of it
+		d->error = bad.error;
+		role_emit_error(r, &d->error);
 		return;
 	}
 	switch (job->kind) {

@@ -82,6 +82,15 @@ static void on_consent(struct ls_role *r, const struct ls_role_msg *msg)
 		role_persist(r, LS_WORD_COMMITTED);
 }
 
+// The source will ask for no word of this migration any more: it let go, or took the VM back.
+void role_heard(struct ls_role *r)
+{
+	if (r->heard)
+		return;
+	r->heard = true;
+	role_act(r, LS_ACT_HEARD);
+}
+
 // The other side gave up.
 static void on_abort(struct ls_role *r, const struct ls_error *theirs)
 {
@@ -89,6 +98,8 @@ static void on_abort(struct ls_role *r, const struct ls_error *theirs)
 	char text[200];
 
 	ls_fail(&err, LS_E_PEER_ABORTED, 0, "%s gave up: %s", r->p.peer_host, ls_error_text(theirs, text, sizeof(text)));
+	if (r->p.side == LS_SIDE_DEST)
+		role_heard(r);
 	if (r->p.side == LS_SIDE_DEST && (r->word == LS_WORD_COMMITTED || r->persisting == LS_WORD_COMMITTED ||
 					  r->word == LS_WORD_STARTED)) {
 		role_conflict(r, "the source took back a VM that was committed here");
@@ -109,6 +120,8 @@ static void on_source_word(struct ls_role *r, const struct ls_role_msg *msg)
 {
 	if (r->p.peer_ledger_id[0] && strcmp(msg->ledger_id, r->p.peer_ledger_id) != 0)
 		return; // said when the connection came up
+	if (msg->word == LS_WORD_RELEASED || msg->word == LS_WORD_RETURNING || msg->word == LS_WORD_RETURNED)
+		role_heard(r);
 	if (msg->word == LS_WORD_CONSENTED || msg->word == LS_WORD_RELEASED)
 		r->ask_first = false;
 	else if ((msg->word == LS_WORD_RETURNING || msg->word == LS_WORD_RETURNED) &&

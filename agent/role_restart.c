@@ -254,6 +254,16 @@ static bool lost(const struct ls_role *r)
 	return here == r->p.schedule.n_devices && r->lend_asked && running == here;
 }
 
+void role_lose(struct ls_role *r)
+{
+	for (unsigned i = 0; i < r->p.schedule.n_devices && !r->emptied; i++)
+		role_submit(r, i, LS_JOB_RESET, true);
+	if (r->emptied)
+		role_persist(r, LS_WORD_LOST);
+	r->resetting = !r->emptied;
+	r->emptied = true;
+}
+
 bool role_may_walk(struct ls_role *r)
 {
 	struct ls_error err;
@@ -267,12 +277,7 @@ bool role_may_walk(struct ls_role *r)
 	}
 	if (lost(r)) {
 		// Nobody can tell them from those that were loaded, and these run: not beyond this word.
-		for (unsigned i = 0; i < r->p.schedule.n_devices && !r->emptied; i++)
-			role_submit(r, i, LS_JOB_RESET, true);
-		if (r->emptied)
-			role_persist(r, LS_WORD_LOST);
-		r->resetting = !r->emptied;
-		r->emptied = true;
+		role_lose(r);
 		return false;
 	}
 	for (unsigned i = 0; i < r->p.schedule.n_devices; i++) {

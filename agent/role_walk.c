@@ -27,6 +27,7 @@ void role_submit(struct ls_role *r, unsigned i, enum ls_job_kind job, bool for_s
 	if (job == LS_JOB_ARC)
 		a->target = ls_step_target(&r->p.schedule, r->p.side == LS_SIDE_DEST, r->unwinding,
 					   &r->track->step[r->index], i);
+	d->target = (int)a->target;
 	d->busy = true;
 	d->job = job;
 	d->for_step = for_step;
@@ -300,6 +301,11 @@ static void close_all(struct ls_role *r)
 // Of an earlier life, or after an operator's reset: what has to be there first.
 static bool may_go_on(struct ls_role *r)
 {
+	if (r->strayed) {
+		if (!r->persisting && role_idle(r))
+			role_lose(r);
+		return false;
+	}
 	if (r->adopting) {
 		if (!role_take_up(r) || r->persisting)
 			return false;

@@ -32,7 +32,7 @@ struct side {
 	bool silent;       // a failed sync: nothing may be said or started
 	bool vmm_alive, runs, paused;
 	bool vmm_away;     // alive, not connected
-	bool done, fenced, conflict;
+	bool done, fenced, conflict, heard;
 	bool must_ask;     // restarted after the fence: asked first, it never starts
 	uint32_t open;     // devices whose fd the agent has
 	int state[LS_MAX_DEVICES];
@@ -55,6 +55,7 @@ struct world {
 	unsigned random;
 	bool closing, struck[2];
 	bool fenced; // on a claim that may be false: what follows must end in CONFLICT, not in silence
+	bool strayed;     // a committed device of the destination was reset, and the agent's present life has seen it
 	bool wrong_image; // a destination device holds something else than was sent
 };
 
@@ -74,7 +75,7 @@ static void check(struct world *w)
 
 	if (s->runs && d->runs && (!w->fenced || d->must_ask))
 		violate(w, "both run");
-	if (d->runs && w->wrong_image)
+	if (d->runs && (w->wrong_image || w->strayed))
 		violate(w, "the destination runs with a wrong image");
 	if (d->runs && d->disk != LS_WORD_COMMITTED && d->disk != LS_WORD_STARTED)
 		violate(w, "the destination runs without COMMITTED on its disk");
@@ -83,6 +84,8 @@ static void check(struct world *w)
 	if ((d->disk == LS_WORD_COMMITTED || d->disk == LS_WORD_STARTED) && s->disk != LS_WORD_CONSENTED &&
 	    s->disk != LS_WORD_RELEASED && !w->fenced)
 		violate(w, "committed without consent");
+	if (d->heard && s->disk == LS_WORD_CONSENTED)
+		violate(w, "the destination forgets a word that the source waits for");
 	if (s->disk == LS_WORD_RELEASED && d->disk != LS_WORD_STARTED)
 		violate(w, "released before started");
 	for (unsigned i = 0; i < w->plan->n; i++)
@@ -170,6 +173,9 @@ static void act(struct world *w, int k, const struct ls_role_action *a)
 			violate(w, "a conflict is written twice");
 		me->conflict = true;
 		break;
+	case LS_ACT_HEARD:
+		me->heard = true;
+		break;
 	case LS_ACT_DONE:
 		if (me->conflict)
 			violate(w, "a conflict is closed without an operator");
@@ -242,7 +248,7 @@ static void cut(struct world *w)
 	feed(w, S, (struct ls_role_event){ .kind = LS_EV_PEER_LOST });
 }
 
-static void complete_job(struct world *w, struct pending p, bool fail, bool applied, bool bent)
+static void complete_job(struct world *w, struct pending p, bool fail, bool applied, bool bent, bool reset)
 {
 	struct side *me = &w->side[p.side];
 	struct ls_job_result job = { .kind = p.job, .from_state = me->state[p.device], .begin_ns = w->now };
@@ -264,6 +270,12 @@ static void complete_job(struct world *w, struct pending p, bool fail, bool appl
 			    ls_fsm_next(7, me->state[p.device], (int)p.target) < 0)
 				violate(w, "asks for an arc that does not exist");
 			me->state[p.device] = p.target;
+			if (reset && p.side == D && me->disk == LS_WORD_COMMITTED) {
+				job.from_state = LS_STATE_RUNNING;
+				w->strayed = true;
+			} else if (reset && p.side == S && me->paused && me->disk == LS_WORD_ACTIVE) {
+				me->state[p.device] = LS_STATE_RUNNING;
+			}
 			break;
 		case LS_JOB_RESET:
 			me->state[p.device] = LS_STATE_RUNNING;
@@ -324,7 +336,7 @@ static bool lied(struct world *w, enum ls_word word)
 	       (w->plan->lie == LIE_COMMITTED && word == LS_WORD_COMMITTED);
 }
 
-static void complete(struct world *w, struct pending p, bool fail, bool applied, bool bent)
+static void complete(struct world *w, struct pending p, bool fail, bool applied, bool bent, bool reset)
 {
 	struct side *me = &w->side[p.side];
 
@@ -342,7 +354,7 @@ static void complete(struct world *w, struct pending p, bool fail, bool applied,
 							.status = fail ? -EIO : 0 });
 		break;
 	case WHAT_JOB:
-		complete_job(w, p, fail, applied, bent && p.job == LS_JOB_LOAD);
+		complete_job(w, p, fail, applied, bent && p.job == LS_JOB_LOAD, reset);
 		break;
 	case WHAT_VMM:
 		complete_vmm(w, p, fail);
@@ -427,6 +439,7 @@ static void crash(struct world *w, int k, bool kept, bool applied, bool rebooted
 	for (unsigned i = 0; i < w->plan->n; i++)
 		w->side[S].broken[i] = w->side[D].broken[i] = true;
 	w->connection = 0;
+	w->strayed = w->strayed && k != D; // an agent that dies before it writes LOST leaves nothing to tell it by
 	me->must_ask = w->fenced && !me->runs;
 	ls_role_free(me->role);
 	me->role = make_role(w, k);
@@ -577,11 +590,12 @@ static bool step(struct world *w)
 		return true;
 	}
 	struct pending p = w->pending[i];
-	bool fail = false, applied = false, bent = false;
+	bool fail = false, applied = false, bent = false, reset = false;
 	for (int k = 0; k < 2; k++) {
 		fail = fail || now[k] == FAULT_FAIL || now[k] == FAULT_FAIL_APPLIED;
 		applied = applied || now[k] == FAULT_FAIL_APPLIED;
 		bent = bent || now[k] == FAULT_BENT;
+		reset = reset || now[k] == FAULT_RESET;
 		if (now[k] == FAULT_STUCK && p.what == WHAT_JOB && p.job != LS_JOB_CONNECT && p.job != LS_JOB_ACCEPT &&
 		    p.job != LS_JOB_PRECOPY) { // the worker bounds the first two, the operator the third
 			w->pending[i].stuck = true;
@@ -593,7 +607,7 @@ static bool step(struct world *w)
 	w->n_pending--;
 	w->now += MS;
 	w->out->hit = w->out->hit || (now[0] && (now[0] != FAULT_BENT || p.job == LS_JOB_LOAD));
-	complete(w, p, fail, applied, bent);
+	complete(w, p, fail, applied, bent, reset);
 	w->n_completed++;
 	return true;
 }

@@ -239,6 +239,12 @@ static int prune(struct place *p, unsigned keep)
 	return wait_for(p, p->n_done + 1);
 }
 
+static int heard(struct place *p, const char *id)
+{
+	ls_ledger_heard(p->ledger, id, done, p);
+	return wait_for(p, p->n_done + 1);
+}
+
 static int set_term(struct place *p, uint64_t term)
 {
 	ls_ledger_term(p->ledger, term, "c", done, p);
@@ -298,10 +304,16 @@ static void what_is_over_is_forgotten_only_when_no_rule_needs_it(void **state)
 	k = look(p);
 	assert_int_equal(k.n, 7);
 	assert_int_equal(k.whole, 7);
+	assert_int_equal(heard(p, "a-aborted"), 0);
 	assert_int_equal(prune(p, 1), 0);
 	k = look(p);
 	assert_int_equal(k.n, 7);
-	assert_int_equal(k.whole, 3); // the newest, and what is not over
+	assert_int_equal(k.whole, 4); // the newest, what is not over, and what the source may still ask for
+	assert_int_equal(heard(p, "d-started"), 0);
+	assert_int_equal(prune(p, 1), 0);
+	k = look(p);
+	assert_int_equal(k.n, 7);
+	assert_int_equal(k.whole, 3);
 	assert_int_equal(begin(p, "a-aborted", "vm", LS_WORD_UNDECIDED), -EEXIST);
 	assert_int_equal(set_term(p, 4), 0);
 	assert_int_equal(prune(p, 1), 0);
@@ -346,6 +358,7 @@ static void a_ledger_without_conflicts_is_brought_up_to_date(void **state)
 {
 	static const char back[] = "DROP TRIGGER conflict_stays; DROP TRIGGER conflict_kept;"
 				   "ALTER TABLE migration DROP COLUMN conflict; ALTER TABLE migration DROP COLUMN cause;"
+				   "ALTER TABLE migration DROP COLUMN heard;"
 				   "PRAGMA user_version = 2;";
 	struct place *p = *state;
 	struct ls_ledger_claim claim = { "m", "hb", "ann", 1, "pulled the plug", 7 };

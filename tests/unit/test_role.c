@@ -11,7 +11,7 @@
 
 static const char *const fault_names[FAULT_COUNT] = {
 	"none", "fail", "fail-applied", "cut", "cancel-source", "cancel-dest",
-	"settle", "vmm-source", "vmm-dest", "late", "bent", "stuck",
+	"settle", "vmm-source", "vmm-dest", "late", "bent", "stuck", "reset",
 	"crash-source", "crash-dest", "crash-source-applied", "crash-dest-applied", "bare-source", "bare-dest", "power-dest", "fence", "rest",
 };
 
