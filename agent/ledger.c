@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "agent/ledger_sql.h"
@@ -196,7 +195,8 @@ static int take_lock(const char *path, struct ls_error *err)
 	fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return ls_fail(err, LS_E_LEDGER, errno, "cannot open %s: %s", name, strerror(errno));
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	if (fcntl(fd, F_OFD_SETLK, &lock) < 0) { // one that others can ask for without taking it (ls_ledger_in_use)
 		int r = ls_fail(err, LS_E_LEDGER, EBUSY, "ledger %s is in use by another agent", path);
 		close(fd);
 		return r;

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "agent/ledger_sql.h"
@@ -118,6 +117,7 @@ int ls_ledger_read(const char *path, struct ls_ledger_identity *identity, const 
 bool ls_ledger_in_use(const char *path)
 {
 	char name[4096];
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	bool used;
 	int fd;
 
@@ -126,7 +126,7 @@ bool ls_ledger_in_use(const char *path)
 	fd = open(name, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
-	used = flock(fd, LOCK_SH | LOCK_NB) < 0;
+	used = fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 	close(fd);
 	return used;
 }
