@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who runs the VM on two emulated hosts, and is it whole? Asks the test VMMs and the driver alone, and shares no code with
-the daemons. When guest code ran is told by the VMMs' own lines, by this machine's clock when each came: a running VMM is
-believed from its line on, a stopped one until its line, so two that ran at once for less than a line takes to come (a few
-ms) would not be seen; two that stay are."""
+"""Who runs the VM on two emulated hosts, and is it whole? Asks the test VMMs and the driver alone, and shares no code
+with the daemons. When guest code ran is told by the VMMs' own lines, by this machine's clock when each came: a
+running VMM is believed from its line on, a stopped one until its line, so two that ran at once for less than a line
+takes to come (a few ms) would not be seen; two that stay are."""
 import dataclasses
 import json
 
@@ -75,8 +75,8 @@ INITIATES, DEAF = {"RUNNING", "PRE_COPY"}, {"ERROR", "STOP", "STOP_COPY", "RESUM
 
 
 def wrong(verdict, runs_at, lost=(), hangs=None):
-    """Why this is not the end that it should be: the VM runs at `runs_at` (a host's name; None: nowhere) and is whole but
-    for the devices `lost`, whose state is gone. Where it runs every device does; where it does not none may start a
+    """Why this is not the end that it should be: the VM runs at `runs_at` (a host's name; None: nowhere) and is whole
+    but for the devices `lost`, whose state is gone. Where it runs every device does; where it does not none may start a
     transfer that another would lose, whatever the one that `hangs` does."""
     bad = [f"two ran at once: {overlap}" for overlap in verdict.overlaps]
     if verdict.running != ([runs_at] if runs_at else []):

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# pair.sh VERSION[,VERSION] BUILD [IMAGE]: boots two emulated hosts, linked to each other (10.77.0.1, 10.77.0.2), with our
-# module loaded and the programs of the build folder BUILD in /bin. Each offers a shell (tests/kernel/shell) and its agent's port 7001.
+# pair.sh VERSION[,VERSION] BUILD [IMAGE]: boots two emulated hosts, linked to each other (10.77.0.1, 10.77.0.2), with
+# our module loaded and the programs of the build folder BUILD in /bin. Each offers a shell (tests/kernel/shell) and its
+# agent's port 7001.
 # Two versions: one each, a and b. Each then has in /lib, beside the module that it runs, that of the release to come
 # (next_release.sh).
 # With IMAGE the first is a Debian with systemd (systemd_guest_root.sh).
 # Prints one line when both are up:  pair SHELL_A AGENT_A SHELL_B AGENT_B   (ports of 127.0.0.1)
 # Then reads commands, one a line:   cut NAME | heal NAME (the cable), kill NAME (a power cut), boot b (after one), end
 # (or end of input)
-# and at the end checks all kernel logs. Where the kernel has ext4 each has a disk, /disk, that outlives a power cut. Exit
-# status 0: both ended well, clean logs.
+# and at the end checks all kernel logs. Where the kernel has ext4 each has a disk, /disk, that outlives a power cut.
+# Exit status 0: both ended well, clean logs.
 set -euo pipefail
 # shellcheck source=guest.sh
 . "$(dirname "${BASH_SOURCE[0]}")/guest.sh"
@@ -54,7 +55,8 @@ boot() {
     disk=(--disk "$image,snapshot=on") run=(--append lockstep.root=/lib/systemd/systemd)
   fi
   guest_start "$host" "${version[$host]}" "$guest_dir/initrd-${version[$host]}" "${run[@]}" \
-    --env "LOCKSTEP_HOST=$host" --link "$guest_dir/cable" "$address" --forward "${2:-0}:7099" --forward "${3:-0}:7001" "${disk[@]}"
+    --env "LOCKSTEP_HOST=$host" --link "$guest_dir/cable" "$address" \
+    --forward "${2:-0}:7099" --forward "${3:-0}:7001" "${disk[@]}"
 }
 
 for host in a b; do

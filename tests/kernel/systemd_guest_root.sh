@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # systemd_guest_root.sh OUT BUILD: an ext4 image with a minimal Debian 12 whose init is systemd, and in it, as a package
-# would install them, the daemons of the build folder BUILD with deploy/systemd's units, sysusers and tmpfiles; besides what
-# tests need: the test VMM, a shell on port 7099 (systemd_guest_host). Root, for debootstrap; the tree without ours is cached.
+# would install them, the daemons of the build folder BUILD with deploy/systemd's units, sysusers and tmpfiles; besides
+# what tests need: the test VMM, a shell on port 7099 (systemd_guest_host). Root, for debootstrap; the tree without
+# ours is cached.
 set -euo pipefail
 # shellcheck source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 [ $# -eq 2 ] || die "usage: systemd_guest_root.sh OUT BUILD"
 out=$1 build=$(realpath "$2")
 base=$cache/systemd-bookworm
-packages=(systemd systemd-sysv iproute2 libinih1 libjansson4 libnghttp2-14 libnuma1 libprotobuf-c1 libsqlite3-0 libuv1 libxxhash0)
+packages=(systemd systemd-sysv iproute2 libinih1 libjansson4 libnghttp2-14 libnuma1 libprotobuf-c1 libsqlite3-0 libuv1
+  libxxhash0)
 
 make_base() {
   local uri

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One device of four fails at one arc of a migration, in a real kernel: it answers an errno, ends in ERROR, takes long,
-takes longer than the deadline, or never returns. Whichever arc it is, on either side, on the way there or back: the VM runs
-at one host, or an operator is called and told which device it is, and can be helped.
+"""One device of four fails at one arc of a migration, in a real kernel: it answers an errno, ends in ERROR, takes
+long, takes longer than the deadline, or never returns. Whichever arc it is, on either side, on the way there or back:
+the VM runs at one host, or an operator is called and told which device it is, and can be helped.
 
 CI takes a sample; LOCKSTEP_TEST_MODE=full each arc of three types of device with each failure."""
 import dataclasses

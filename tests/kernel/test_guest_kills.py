@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An agent is killed, or its whole host loses power, in each stage of a migration, on either side: real kernels, our driver,
-a real disk under the ledger. Whatever the stage, the VM ends where docs/decision.md says, judged by its VMMs and the driver.
+"""An agent is killed, or its whole host loses power, in each stage of a migration, on either side: real kernels, our
+driver, a real disk under the ledger. Whatever the stage, the VM ends where docs/decision.md says, judged by its VMMs
+and the driver.
 
-A fault point of the agent hits the stage: there it kills itself, or stops and the power is cut. What comes back is a booted
-kernel with new devices, no VMM, and of the ledger what had been synced. It is always host b that is hit: the other end of
-the cable stays. CI takes a sample, LOCKSTEP_TEST_MODE=full each stage with both faults."""
+A fault point of the agent hits the stage: there it kills itself, or stops and the power is cut. What comes back is a
+booted kernel with new devices, no VMM, and of the ledger what had been synced. It is always host b that is hit: the
+other end of the cable stays. CI takes a sample, LOCKSTEP_TEST_MODE=full each stage with both faults."""
 import dataclasses
 import os
 import time
@@ -82,7 +83,8 @@ class Run:
         self.off = False
         # A pipe tells at once, and somebody has to be at its end first.
         self.hit.shell.run("rm -f /run/faults; mkfifo /run/faults")
-        self.passed = self.stack.add(GuestProcess(self.hit.shell, "passed", ["/bin/sh", "-c", "exec cat <>/run/faults"]))
+        reader = ["/bin/sh", "-c", "exec cat <>/run/faults"]
+        self.passed = self.stack.add(GuestProcess(self.hit.shell, "passed", reader))
 
     def __enter__(self):
         try:

@@ -2,7 +2,6 @@
 """What drivers do differently, with a real kernel: each has its switch in our driver's debugfs, and the agent does not mind."""
 import json
 
-import grpc
 import pytest
 
 from guests import GuestProcess, GuestStack
@@ -63,21 +62,29 @@ def test_two_devices_without_p2p_that_reach_each_other_are_refused_before_anythi
         assert_whole(stack.a.verify())
 
 
+def dry_run(stack):
+    return stack.ctl("--output", "json", "dry-run", "vm1", "--from", "host-a", "--to", "host-b")
+
+
 def test_too_few_file_descriptors_are_noticed_before_the_pause(guests):
     with GuestStack(guests, types=FULL) as stack:
         stack.boot()
+        assert dry_run(stack).returncode == 0
+        # All connections are made, nothing is lent: what it holds now it always needs.
         fds = int(stack.a.shell.run(f"ls /proc/{stack.a.agent.pid}/fd | wc -l"))
         stack.a.agent.stop()
-        # What it needs to run and to look at the devices one by one, not to hold all and their streams.
+        # And the two devices, but not what is reserved for their streams (K2): EMFILE where nothing has begun.
         stack.a.agent = stack.add(GuestProcess(stack.a.shell, "agent-a", [
-            "/bin/sh", "-c", f"ulimit -n {fds + 4}; exec /bin/lockstep-agent --config {stack.a.path('agent.conf')}"]))
+            "/bin/sh", "-c", f"ulimit -n {fds + len(FULL) + 1}; exec /bin/lockstep-agent --config {stack.a.path('agent.conf')}"]))
         stack.a.agent.expect_log("agent.ready")
         stack.a.agent.expect_log("vmm.hello")
+        said = dry_run(stack)
+        assert said.returncode == 3, said.stdout + said.stderr
+        failed = [row for row in json.loads(said.stdout)["check"] if row["result"] == "FAIL"]
+        assert failed and all("no file descriptors left to reserve" in row["seen"] for row in failed), failed
         spec = stack.spec()
-        try:
-            stack.begin(spec)
-            assert stack.finish(spec).phase != M.PHASE_DONE
-        except grpc.RpcError as refused:
-            assert refused.code() != grpc.StatusCode.OK
+        stack.begin(spec)
+        ended = stack.finish(spec)
+        assert ended.phase == M.PHASE_REFUSED and ended.error.reason == "NOT_FEASIBLE", explain(ended)
         assert not any("vmm.paused" in line for line in stack.a.vmm.out)
         assert_whole(stack.a.verify())
