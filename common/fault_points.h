@@ -8,7 +8,7 @@
 
 #define LS_FAULT_WORDS \
 	"ACTIVE CONSENTED RETURNING RETURNED RELEASED UNDECIDED COMMITTED ABORTED STARTED LOST_AFTER_COMMIT"
-#define LS_FAULT_WRITES LS_FAULT_WORDS " close conflict note claim term prune"
+#define LS_FAULT_WRITES LS_FAULT_WORDS " close conflict heard note claim term prune"
 #define LS_FAULT_JOBS \
 	"adopt reset connect accept precopy send load close other ERROR STOP RUNNING STOP_COPY RESUMING RUNNING_P2P" \
 	" PRE_COPY PRE_COPY_P2P"

@@ -115,6 +115,12 @@ static bool agrees(const struct found *f, unsigned n)
 	return true;
 }
 
+static const char *not_opened(const struct ls_error *err)
+{
+	print_message("%s\n", err->message);
+	return "it cannot be opened any more";
+}
+
 // NULL: what was said stands. A word that failed may be there or not.
 static const char *after(struct place *p, const struct spoken *s)
 {
@@ -126,7 +132,7 @@ static const char *after(struct place *p, const struct spoken *s)
 	char coordinator[LS_NAME_MAX];
 
 	if (ls_ledger_open(&p->loop, p->path, &l, &err) < 0)
-		return "it cannot be opened any more";
+		return not_opened(&err);
 	ls_ledger_highest(l, &term, coordinator);
 	if (s->acknowledged && strcmp(s->id, ls_ledger_id(l)) != 0)
 		wrong = "it is another ledger now";
