@@ -38,7 +38,7 @@ static bool in_use(struct ls_agent *a, const char *id)
 {
 	const struct ls_migration *m = ls_migration_find(a, id);
 
-	return m && (m->watchers || m->waiters || !m->done || !m->ended || m->feeding ||
+	return m && (m->watchers || m->waiters || !m->done || !m->ended || m->feeding || m->unclosed ||
 		     (m->role && ls_role_persisting(m->role)));
 }
 

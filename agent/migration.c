@@ -304,7 +304,7 @@ void ls_migration_feed(struct ls_migration *m, struct ls_role_event event)
 	uv_update_time(m->agent->loop);
 	arm(m);
 	ls_migration_watch_rest(m);
-	ls_migration_tell_waiters(m);
+	ls_migration_tell_waiters(m, NULL);
 	if (m->ended)
 		ls_agent_check_stopped(m->agent);
 }
@@ -336,21 +336,21 @@ void ls_migration_wait(struct ls_migration *m, struct ls_waiter *waiter)
 {
 	waiter->next = m->waiters;
 	m->waiters = waiter;
-	ls_migration_tell_waiters(m);
+	ls_migration_tell_waiters(m, NULL);
 }
 
-void ls_migration_tell_waiters(struct ls_migration *m)
+void ls_migration_tell_waiters(struct ls_migration *m, const struct ls_error *unwritten)
 {
 	struct ls_waiter **at = &m->waiters, *w;
 
 	while ((w = *at)) {
-		bool ready = m->failed || (m->role && (!w->word || !ls_role_persisting(m->role)));
+		bool ready = m->failed || (m->role && (!w->word || !(ls_role_persisting(m->role) || m->unclosed)));
 		if (!ready) {
 			at = &w->next;
 			continue;
 		}
 		*at = w->next;
-		w->ready(w->user, m, m->failed ? &m->failure : NULL);
+		w->ready(w->user, m, m->failed ? &m->failure : unwritten);
 		free(w);
 		at = &m->waiters;
 	}

@@ -15,7 +15,7 @@ struct ls_waiter {
 	struct ls_waiter *next;
 	void (*ready)(void *user, struct ls_migration *m, const struct ls_error *err);
 	void *user;
-	bool word; // waits until no word is being written; else until prepared
+	bool word; // waits until nothing of it is being written; else until prepared
 };
 
 struct ls_stored_event {
@@ -71,7 +71,8 @@ struct ls_migration {
 	struct ls_watcher *watchers;
 	uv_timer_t progress, rest;
 	bool restarted;                // of an earlier life
-	bool ended, done;              // done: closed in the ledger
+	bool ended, done;              // done: closed in the ledger, once that is written
+	bool unclosed;                 // it is being written
 	enum ls_end how;
 	struct ls_error end_error;
 	unsigned closing;
@@ -102,7 +103,8 @@ struct ls_migration *ls_migration_find(struct ls_agent *a, const char *id); // o
 void ls_migration_begin(struct ls_migration *m);                            // first word is durable
 void ls_migration_feed(struct ls_migration *m, struct ls_role_event event); // what it points at is copied
 void ls_migration_wait(struct ls_migration *m, struct ls_waiter *waiter);   // taken over
-void ls_migration_tell_waiters(struct ls_migration *m);
+// `unwritten`, NULL for none: what they waited for could not be written.
+void ls_migration_tell_waiters(struct ls_migration *m, const struct ls_error *unwritten);
 void ls_migration_free(struct ls_migration *m);
 bool ls_migration_holds_vm(const struct ls_migration *m);
 

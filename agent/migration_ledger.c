@@ -101,10 +101,14 @@ void ls_migration_heard(struct ls_migration *m)
 
 static void on_closed(void *user, int status, const struct ls_error *err)
 {
+	struct ls_migration *m = user;
+
+	m->unclosed = false;
 	if (status < 0)
 		ls_log_error("ledger.failed", err, "what=close"); // the next life finds nothing left to do, and closes it
-	else
-		ls_agent_prune(user);
+	ls_migration_tell_waiters(m, status < 0 ? err : NULL);
+	if (status == 0)
+		ls_agent_prune(m->agent);
 }
 
 void ls_migration_close(struct ls_migration *m)
@@ -114,6 +118,7 @@ void ls_migration_close(struct ls_migration *m)
 	m->done = true;
 	known->record.done = true;
 	known->record.conflict = false;
-	ls_ledger_close(m->agent->ledger, m->params.migration, on_closed, m->agent);
+	m->unclosed = true;
+	ls_ledger_close(m->agent->ledger, m->params.migration, on_closed, m);
 	ls_migration_let_go(m);
 }

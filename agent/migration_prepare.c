@@ -48,7 +48,7 @@ static void failed_for_good(struct ls_migration *m)
 	m->failed = true;
 	m->ended = true;
 	ls_log_error("prepare.refused", &m->failure, "migration=%s vm=%s", m->params.migration, m->params.vm);
-	ls_migration_tell_waiters(m);
+	ls_migration_tell_waiters(m, NULL);
 	ls_agent_check_stopped(m->agent);
 }
 

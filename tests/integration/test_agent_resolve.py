@@ -121,6 +121,20 @@ def test_a_destination_that_lost_its_devices_says_so_and_only_an_operator_return
     assert ended(pair.move()[1]) == 1
 
 
+def test_closed_is_said_when_it_is_written(pair):
+    name = consented(pair, "agent.ledger.commit.COMMITTED")
+    again(pair, 1, LOCKSTEP_FAULT="agent.ledger.before.close=error:EIO")
+    pair.destination.expect("word=LOST_AFTER_COMMIT")
+    with pytest.raises(grpc.RpcError) as e:
+        send(pair.destination, resolve(pair, name, CLOSE))
+    assert "agent.ledger.before fails on purpose" in e.value.details()
+    again(pair, 1)
+    assert listed(pair.destination, name).open
+    send(pair.destination, resolve(pair, name, CLOSE))
+    again(pair, 1)
+    assert not listed(pair.destination, name).open
+
+
 def test_a_device_that_fails_on_the_way_back_is_held_until_an_operator_resets_it(pair):
     pair.hosts[0].debug("a1", "fail-error RUNNING_P2P RUNNING EIO")
     name = pair.prepare()

@@ -211,10 +211,12 @@ def test_a_watch_shows_every_state_in_order(c):
 
 
 def test_a_watch_started_early_misses_no_phase(c):
-    c.start_move(hold=[BEFORE_PAUSE])
+    # Held when stopped too: the destination could otherwise be heard to run before the source is heard to have paused.
+    c.start_move(hold=[BEFORE_PAUSE, STOPPED])
     stream = c.watch()
-    c.until(lambda v: v.waiting_at == BEFORE_PAUSE)
-    c.api.Release(m.ReleaseRequest(id="m1", gate=BEFORE_PAUSE), timeout=LIMIT)
+    for gate in (BEFORE_PAUSE, STOPPED):
+        c.until(lambda v, at=gate: v.waiting_at == at)
+        c.api.Release(m.ReleaseRequest(id="m1", gate=gate), timeout=LIMIT)
     c.end()
     # Read only now: the whole way was gone while nobody took a message.
     views = list(stream)

@@ -44,7 +44,7 @@ def test_an_empty_store_learns_what_the_agents_hold_and_goes_on(c, gate):
     c.kill()
     lose_store(c)
     c.start()
-    again = eventually(c, lambda v: v.waiting_at == gate)
+    again = eventually(c, lambda v: v.waiting_at == gate and v.source_word and v.destination_word)
     assert again.spec == c.spec(hold=[gate])
     assert (again.source_word, again.destination_word) == ("ACTIVE", "UNDECIDED")
     c.api.Release(m.ReleaseRequest(id="m1", gate=gate), timeout=LIMIT)

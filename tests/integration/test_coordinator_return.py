@@ -198,8 +198,10 @@ def test_ended_migrations_outlive_the_coordinator_and_teach_it(c):
 
 
 def test_a_higher_term_than_ours_is_topped_at_first_contact(c):
+    c.stop()
     for agent in (c.pair.a, c.pair.b):
         agent.highest_term = pb.Term(number=1000, coordinator="other")
+    c.start()
     c.start_move()
     assert c.end().phase == m.PHASE_DONE
     assert c.pair.a.highest_term == pb.Term(number=1001, coordinator="one")

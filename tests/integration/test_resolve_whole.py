@@ -172,7 +172,7 @@ def test_what_the_destination_lost_after_the_commit_returns():
         stack.b.start_agent()
         stack.b.start_vmm(incoming=True)
         view = stuck.until(lambda m: m.phase == M.PHASE_OPERATOR)
-        assert view.error.reason == "LOST_AFTER_COMMIT" and view.error.host == "host-b", explain(view)
+        assert view.error.reason == "LOST_AFTER_COMMIT", explain(view)   # of either host: who is heard first
         assert state(stack.a) == "paused"
         text = stuck.decide("return-lost", "--yes")   # the source hears it from the destination itself
         assert "destination host-b: LOST_AFTER_COMMIT, it had decided to run the VM" in flat(text), text
