@@ -12,6 +12,7 @@
 #include <sqlite3.h>
 
 #include "agent/ledger.h"
+#include "common/fault.h"
 
 struct place {
 	char dir[32], path[64];
@@ -412,6 +413,15 @@ static void a_damaged_ledger_is_refused(void **state)
 	p->ledger = NULL;
 }
 
+// Each kind of write has fault points of its name, or there is an abort.
+static int log_fault_points(void **state)
+{
+	struct ls_error err;
+
+	setenv("LOCKSTEP_FAULT_LOG", "/dev/null", 1);
+	return ls_fault_init("agent", &err);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -427,5 +437,5 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_second_agent_is_refused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_damaged_ledger_is_refused, set_up, tear_down),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, log_fault_points, NULL);
 }
