@@ -21,6 +21,7 @@ struct waiting {
 	void *user;
 	struct ls_rpc_request *request;
 	bool enough, ended;
+	bool unsure; // it was sent, and nobody said what became of it
 };
 
 static enum ls_reason reason_of(enum ls_rpc_status status)
@@ -43,10 +44,14 @@ static void read_error(struct waiting *w, const struct ls_rpc_result *r)
 		ls_fail(&w->error, reason_of(r->status), 0, "coordinator: %s", what);
 	else
 		ls_fail(&w->error, reason_of(r->status), 0, "coordinator at %s: %s", w->c->server, what);
+	w->unsure = r->sent && (r->status == LS_RPC_UNAVAILABLE || r->status == LS_RPC_DEADLINE_EXCEEDED ||
+				r->status == LS_RPC_CANCELLED || r->status == LS_RPC_INTERNAL ||
+				r->status == LS_RPC_UNKNOWN);
 	if (!r->trailer || strcmp(r->trailer, "lockstep-error-bin") != 0 ||
 	    ls_pb_unpack(&lockstep__v1__error_detail__descriptor, 64 << 10, r->trailer_bytes, r->trailer_len, &m) < 0)
 		return;
 	d = (const Lockstep__V1__ErrorDetail *)m;
+	w->unsure = false;
 	ls_fail(&w->error, ls_reason_parse(d->reason), d->errno_value, "%s", d->message);
 	w->error.err = d->errno_value;
 	ls_error_at(&w->error, d->device[0] ? d->device : NULL, d->arc[0] ? d->arc : NULL);
@@ -70,6 +75,7 @@ static ProtobufCMessage *decode(struct waiting *w, const void *bytes, size_t len
 
 	if (ls_pb_unpack(w->type, LS_RPC_PB_BUDGET, bytes, len, &m) < 0) {
 		w->status = LS_RPC_INTERNAL;
+		w->unsure = true;
 		ls_fail(&w->error, LS_E_INVALID, EBADMSG, "coordinator at %s: malformed answer", w->c->server);
 	}
 	return m;
@@ -144,6 +150,7 @@ int ctl_call(struct ctl *c, const char *method, const ProtobufCMessage *request,
 	struct waiting w = {.c = c, .type = type};
 	char path[64];
 
+	c->unsure = false;
 	snprintf(path, sizeof(path), "/lockstep.v1.Lockstep/%s", method);
 	if (!connect_to(c, &w.error))
 		return ctl_print_error(c, LS_RPC_INVALID_ARGUMENT, &w.error);
@@ -151,6 +158,7 @@ int ctl_call(struct ctl *c, const char *method, const ProtobufCMessage *request,
 		abort();
 	while (!w.ended)
 		uv_run(&c->loop, UV_RUN_DEFAULT);
+	c->unsure = w.unsure;
 	if (!w.reply)
 		return ctl_print_error(c, w.status, &w.error);
 	*ret = w.reply;

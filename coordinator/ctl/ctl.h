@@ -20,6 +20,7 @@ struct ctl {
 	bool json;
 	uint64_t timeout_ms; // of one call
 	bool tty;
+	bool unsure; // the call that failed last may have been carried out
 	uv_loop_t loop;
 	struct ls_rpc_channel *channel;
 };
@@ -48,10 +49,11 @@ int ctl_usage(const struct ctl_verb *verb, const char *fmt, ...) __attribute__((
 
 // ---- calls ----
 
-// Waits for the answer; *ret is to be freed with ls_pb_free(). 0, or an exit code after the error was printed.
+// Waits for the answer; *ret is to be freed with ls_pb_free(). 0, or an exit code after the error was printed; c->unsure
+// says whether the coordinator may have done it all the same.
 int ctl_call(struct ctl *c, const char *method, const ProtobufCMessage *request, const ProtobufCMessageDescriptor *type,
 	     ProtobufCMessage **ret);
-// Runs `fn` for each message of the stream; true ends it. *ended_by_fn says whether it was; else *ret_status tells
+// Runs `fn` for each message of the stream; true ends it, with LS_RPC_OK; else *ret_status tells
 // how the stream ended, and *err why.
 typedef bool ctl_message_fn(void *user, const ProtobufCMessage *message);
 void ctl_stream(struct ctl *c, const char *method, const ProtobufCMessage *request,

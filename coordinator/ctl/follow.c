@@ -138,7 +138,7 @@ int ctl_follow(struct ctl *c, const char *id)
 			return f.code;
 		// A coordinator that restarts goes on with the migration, and so do we.
 		if (status != LS_RPC_UNAVAILABLE && status != LS_RPC_CANCELLED && status != LS_RPC_DEADLINE_EXCEEDED)
-			return ctl_print_error(c, status, &err);
+			return ctl_print_error(c, status, &err) == CTL_USAGE && !f.any ? CTL_USAGE : CTL_OPERATOR;
 		if (!f.any && lost >= 2)
 			break;
 		pause_for(c, RETRY_MS);
@@ -146,5 +146,5 @@ int ctl_follow(struct ctl *c, const char *id)
 	ctl_print_error(c, status, &err);
 	snprintf(text, sizeof(text), "the agents go on without the coordinator; later: lockstepctl status %.80s", id);
 	ctl_complain(text);
-	return f.any ? CTL_OPERATOR : CTL_FAILED;
+	return CTL_OPERATOR;
 }

@@ -24,7 +24,7 @@ static void help(void)
 	       "  --timeout S     how long one call may take, seconds; default 30\n"
 	       "\n"
 	       "Exit codes: 0 done or feasible, 1 failed and the VM is back at the source,\n"
-	       "2 usage, 3 not feasible, 4 needs an operator.\n"
+	       "2 usage, 3 not feasible, 4 needs an operator, or the outcome is not known.\n"
 	       "`lockstepctl VERB --help` says more about a verb.\n");
 }
 

@@ -29,12 +29,17 @@ static int start(struct ctl *c, Lockstep__V1__MigrationSpec *spec, bool detach)
 {
 	Lockstep__V1__StartRequest request = LOCKSTEP__V1__START_REQUEST__INIT;
 	ProtobufCMessage *reply;
-	char who[64];
+	char who[64], text[200];
 	int code;
 
 	request.spec = spec;
 	request.actor = (char *)(uintptr_t)ctl_actor(who);
 	code = ctl_call(c, "Start", &request.base, &lockstep__v1__migration__descriptor, &reply);
+	if (code && c->unsure) {
+		snprintf(text, sizeof(text), "whether it began is not known; see: lockstepctl status %.80s", spec->id);
+		ctl_complain(text);
+		return CTL_OPERATOR;
+	}
 	if (code)
 		return code;
 	if (detach && c->json)

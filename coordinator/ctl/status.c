@@ -16,8 +16,8 @@ static int run(struct ctl *c, int argc, char **argv)
 	request.id = (char *)(uintptr_t)id;
 	if (code == 0)
 		code = ctl_call(c, "Get", &request.base, &lockstep__v1__migration__descriptor, &reply);
-	if (code)
-		return code;
+	if (code) // 1 would say that the VM is at the source
+		return code == CTL_FAILED ? CTL_OPERATOR : code;
 	m = (const Lockstep__V1__Migration *)reply;
 	if (c->json) {
 		ctl_print_json(reply, false);

@@ -214,3 +214,17 @@ def test_migrate_follows_a_coordinator_that_is_killed_and_started_again(c):
     c.start()
     c.api.Release(m.ReleaseRequest(id="m1", gate=m.GATE_DECIDE), timeout=30)
     assert watching.wait() == 0 and watching.out[-1].startswith("DONE: ")
+
+
+def test_who_cannot_learn_the_fate_of_a_migration_does_not_promise_a_vm_at_the_source(c):
+    c.process.freeze()
+    lost = c.ctl("--timeout", "1", "migrate", *MOVE, "--id", "m1")
+    assert lost.returncode == 4, lost
+    assert lost.stderr.endswith("lockstepctl: whether it began is not known; see: lockstepctl status m1\n"), lost
+    c.process.thaw()
+    assert ok(c, "migrate", *MOVE, "--id", "m1").endswith("DONE: vm1 runs at host-b; it stood still for 42.50 ms\n")
+    for verb in ("status", "watch"):
+        assert c.ctl(verb, "m1").returncode == 0
+        assert c.ctl(verb, "m1", server="127.0.0.1:1").returncode == 4
+    never = c.ctl("migrate", *MOVE, "--id", "m2", server="127.0.0.1:1")
+    assert never.returncode == 1 and never.stderr.count("\n") == 1, never    # nobody can have heard of it
