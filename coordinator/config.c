@@ -9,6 +9,7 @@
 
 #include "common/config.h"
 #include "coordinator/message.h"
+#include "proto/rpc/address.h"
 
 #define COORD(k, t, f, req)                                                                                            \
 	{                                                                                                              \
@@ -56,29 +57,36 @@ static void *object(void *user, const char *section, const char *name, int line,
 	return h;
 }
 
-bool ls_address_local(const char *address)
+// Does plain text to or on this address stay on the machine? localhost does by its name, no other name does.
+static int check_address(const struct ls_coord_config *c, const char *path, const char *key, const char *address,
+			 struct ls_error *err)
 {
-	return strncmp(address, "unix:", 5) == 0 || strncmp(address, "127.", 4) == 0 ||
-	       strncmp(address, "[::1]:", 6) == 0 || strncmp(address, "localhost:", 10) == 0;
+	struct ls_address parsed;
+	char why[400];
+
+	if (ls_address_parse(address, &parsed, why, sizeof(why)) < 0)
+		return ls_fail(err, LS_E_CONFIG, EINVAL, "%s: %s: %.150s", path, key, why);
+	if (strcmp(c->plaintext, "any") == 0 || ls_address_is_local(&parsed) ||
+	    (parsed.kind == LS_ADDRESS_NAME && strcmp(parsed.host, "localhost") == 0))
+		return 0;
+	return ls_fail(err, LS_E_CONFIG, EPERM, "%s: %s=%.100s is not loopback: plain text there needs plaintext=any",
+		       path, key, address);
 }
 
 static int check_plain(const struct ls_coord_config *c, const char *path, struct ls_error *err)
 {
-	if (strcmp(c->plaintext, "any") == 0)
-		return 0;
-	if (strcmp(c->plaintext, "loopback") != 0)
+	char key[100];
+	int r;
+
+	if (strcmp(c->plaintext, "any") != 0 && strcmp(c->plaintext, "loopback") != 0)
 		return ls_fail(err, LS_E_CONFIG, EINVAL, "%s: [coordinator] plaintext is `loopback` or `any`, not `%s`",
 			       path, c->plaintext);
-	if (!ls_address_local(c->listen))
-		return ls_fail(err, LS_E_CONFIG, EPERM,
-			       "%s: [coordinator] listen=%s is not loopback: plain text there needs plaintext=any",
-			       path, c->listen);
-	for (unsigned i = 0; i < c->n_hosts; i++)
-		if (!ls_address_local(c->host[i].agent))
-			return ls_fail(err, LS_E_CONFIG, EPERM,
-				       "%s: [host %s] agent=%s is not loopback: plain text there needs plaintext=any",
-				       path, c->host[i].name, c->host[i].agent);
-	return 0;
+	r = check_address(c, path, "[coordinator] listen", c->listen, err);
+	for (unsigned i = 0; r == 0 && i < c->n_hosts; i++) {
+		snprintf(key, sizeof(key), "[host %s] agent", c->host[i].name);
+		r = check_address(c, path, key, c->host[i].agent, err);
+	}
+	return r;
 }
 
 int ls_coord_config_load(const char *path, struct ls_coord_config **ret, struct ls_error *err)

@@ -13,15 +13,13 @@
 #ifndef LS_COORDINATOR_CONFIG_H
 #define LS_COORDINATOR_CONFIG_H
 
-#include <stdbool.h>
-
 #include "common/error.h"
 
 #define LS_MAX_HOSTS 256
 
 struct ls_host_config {
 	char name[64];
-	char agent[160];  // the agent's gRPC address
+	char agent[160];  // the agent's gRPC address (proto/rpc/address.h)
 	char stream[160]; // where other agents reach it; told to the source at Prepare
 };
 
@@ -36,8 +34,5 @@ struct ls_coord_config {
 
 // Heap object, to be freed with free(). CONFIG: "FILE:LINE: ..."
 int ls_coord_config_load(const char *path, struct ls_coord_config **ret, struct ls_error *err);
-
-// Does plain text to or on this address stay on the machine? Unix sockets, 127.0.0.0/8, [::1], localhost.
-bool ls_address_local(const char *address);
 
 #endif

@@ -244,6 +244,10 @@ def test_giving_up_a_watch_does_not_cancel_the_migration(c):
 @pytest.mark.parametrize("text, says", [
     ("[coordinator]\nid=one\nlisten=0.0.0.0:1\nstore=/x\n", "plaintext=any"),
     ("[coordinator]\nid=one\nlisten=127.0.0.1:1\nstore=/x\nplaintext=maybe\n", "`maybe`"),
+    ("[coordinator]\nid=one\nlisten=127.0.0.1:1\nstore=/x\n[host a]\nagent=127.example.com:1\nstream=127.0.0.1:2\n",
+     "agent=127.example.com:1 is not loopback"),
+    ("[coordinator]\nid=one\nlisten=127.0.0.1:1\nstore=/x\n[host a]\nagent=nowhere\nstream=127.0.0.1:2\n",
+     'address "nowhere": no port'),
     ("[coordinator]\nid=one\nlisten=127.0.0.1:1\nstore=/x\ncolour=red\n", "colour"),
     ("[coordinator]\nid=one\nlisten=127.0.0.1:1\nstore=/x\n[host a]\nagent=10.0.0.1:1\nstream=10.0.0.1:2\n", "[host a]"),
     ("[coordinator]\nid=one\nlisten=127.0.0.1:1\nstore=/x\n[host a]\nagent=127.0.0.1:1\n", "stream"),
