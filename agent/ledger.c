@@ -16,7 +16,8 @@ enum kind {
 	REQUEST_BEGIN,
 	REQUEST_PERSIST,
 	REQUEST_CLOSE,
-	REQUEST_CONFLICT, REQUEST_HEARD,
+	REQUEST_CONFLICT,
+	REQUEST_HEARD,
 	REQUEST_NOTE,
 	REQUEST_CLAIM,
 	REQUEST_TERM,
@@ -307,79 +308,68 @@ static void post(struct ls_ledger *l, struct request *q)
 	uv_mutex_unlock(&l->mutex);
 }
 
-static void enqueue(struct ls_ledger *l, enum kind kind, const struct ls_ledger_record *record,
-		    ls_ledger_done_fn *done, void *user)
-{
-	struct request *q = calloc(1, sizeof(*q));
-	void *copy = record->request_len ? malloc(record->request_len) : NULL;
-
-	if (!q || (record->request_len && !copy))
-		abort(); // without memory no word can be kept, and none may be lost
-	q->kind = kind;
-	q->record = *record;
-	if (copy)
-		memcpy(copy, record->request, record->request_len);
-	q->record.request = copy;
-	q->done = done;
-	q->user = user;
-	post(l, q);
-}
-
-void ls_ledger_begin(struct ls_ledger *l, const struct ls_ledger_record *record, ls_ledger_done_fn *done, void *user)
-{
-	enqueue(l, REQUEST_BEGIN, record, done, user);
-}
-
-void ls_ledger_persist(struct ls_ledger *l, const char *migration, enum ls_word word, ls_ledger_done_fn *done,
-		       void *user)
-{
-	struct ls_ledger_record record = { .word = word };
-
-	snprintf(record.migration, sizeof(record.migration), "%s", migration);
-	enqueue(l, REQUEST_PERSIST, &record, done, user);
-}
-
-void ls_ledger_close(struct ls_ledger *l, const char *migration, ls_ledger_done_fn *done, void *user)
-{
-	struct ls_ledger_record record = { .done = true };
-
-	snprintf(record.migration, sizeof(record.migration), "%s", migration);
-	enqueue(l, REQUEST_CLOSE, &record, done, user);
-}
-
-void ls_ledger_conflict(struct ls_ledger *l, const char *migration, ls_ledger_done_fn *done, void *user)
-{
-	struct ls_ledger_record record = { .conflict = true };
-
-	snprintf(record.migration, sizeof(record.migration), "%s", migration);
-	enqueue(l, REQUEST_CONFLICT, &record, done, user);
-}
-
-void ls_ledger_heard(struct ls_ledger *l, const char *migration, ls_ledger_done_fn *done, void *user)
-{
-	struct ls_ledger_record record = { .heard = true };
-
-	snprintf(record.migration, sizeof(record.migration), "%s", migration);
-	enqueue(l, REQUEST_HEARD, &record, done, user);
-}
-
 static struct request *request_new(enum kind kind, ls_ledger_done_fn *done, void *user)
 {
 	struct request *q = calloc(1, sizeof(*q));
 
 	if (!q)
-		abort();
+		abort(); // without memory no word can be kept, and none may be lost
 	q->kind = kind;
 	q->done = done;
 	q->user = user;
 	return q;
 }
 
-void ls_ledger_note(struct ls_ledger *l, const char *migration, const char *cause, ls_ledger_done_fn *done, void *user)
+void ls_ledger_begin(struct ls_ledger *l, const struct ls_ledger_record *record, ls_ledger_done_fn *done, void *user)
 {
-	struct request *q = request_new(REQUEST_NOTE, done, user);
+	struct request *q = request_new(REQUEST_BEGIN, done, user);
+	void *copy = record->request_len ? malloc(record->request_len) : NULL;
+
+	if (record->request_len && !copy)
+		abort();
+	q->record = *record;
+	if (copy)
+		memcpy(copy, record->request, record->request_len);
+	q->record.request = copy;
+	post(l, q);
+}
+
+static struct request *request_of(enum kind kind, const char *migration, ls_ledger_done_fn *done, void *user)
+{
+	struct request *q = request_new(kind, done, user);
 
 	snprintf(q->record.migration, sizeof(q->record.migration), "%s", migration);
+	return q;
+}
+
+void ls_ledger_persist(struct ls_ledger *l, const char *migration, enum ls_word word, ls_ledger_done_fn *done,
+		       void *user)
+{
+	struct request *q = request_of(REQUEST_PERSIST, migration, done, user);
+
+	q->record.word = word;
+	post(l, q);
+}
+
+void ls_ledger_close(struct ls_ledger *l, const char *migration, ls_ledger_done_fn *done, void *user)
+{
+	post(l, request_of(REQUEST_CLOSE, migration, done, user));
+}
+
+void ls_ledger_conflict(struct ls_ledger *l, const char *migration, ls_ledger_done_fn *done, void *user)
+{
+	post(l, request_of(REQUEST_CONFLICT, migration, done, user));
+}
+
+void ls_ledger_heard(struct ls_ledger *l, const char *migration, ls_ledger_done_fn *done, void *user)
+{
+	post(l, request_of(REQUEST_HEARD, migration, done, user));
+}
+
+void ls_ledger_note(struct ls_ledger *l, const char *migration, const char *cause, ls_ledger_done_fn *done, void *user)
+{
+	struct request *q = request_of(REQUEST_NOTE, migration, done, user);
+
 	snprintf(q->cause, sizeof(q->cause), "%s", cause);
 	post(l, q);
 }
@@ -402,8 +392,9 @@ void ls_ledger_claim(struct ls_ledger *l, const struct ls_ledger_claim *claim, l
 
 void ls_ledger_term(struct ls_ledger *l, uint64_t term, const char *coordinator, ls_ledger_done_fn *done, void *user)
 {
-	struct ls_ledger_record record = { .term = term };
+	struct request *q = request_new(REQUEST_TERM, done, user);
 
-	snprintf(record.coordinator, sizeof(record.coordinator), "%s", coordinator);
-	enqueue(l, REQUEST_TERM, &record, done, user);
+	q->record.term = term;
+	snprintf(q->record.coordinator, sizeof(q->record.coordinator), "%s", coordinator);
+	post(l, q);
 }

@@ -141,7 +141,7 @@ static int write_term(sqlite3 *db, uint64_t term, const char *coordinator, struc
 	return finish(db, q, "term", err);
 }
 
-int ls_ledger_sql_commit(sqlite3 *db, struct ls_error *err)
+static int commit(sqlite3 *db, struct ls_error *err)
 {
 	int r = ls_ledger_sql_exec(db, "COMMIT", "commit", err);
 
@@ -156,7 +156,7 @@ int ls_ledger_sql_term(sqlite3 *db, uint64_t term, const char *coordinator, stru
 
 	if (r == 0)
 		r = write_term(db, term, coordinator, err);
-	return r == 0 ? ls_ledger_sql_commit(db, err) : r;
+	return r == 0 ? commit(db, err) : r;
 }
 
 int ls_ledger_sql_begin(sqlite3 *db, const struct ls_ledger_record *record, struct ls_error *err)
@@ -181,7 +181,7 @@ int ls_ledger_sql_begin(sqlite3 *db, const struct ls_ledger_record *record, stru
 		sqlite3_bind_int(q, 9, record->done);
 	}
 	r = finish(db, q, "begin", err);
-	return r == 0 ? ls_ledger_sql_commit(db, err) : r;
+	return r == 0 ? commit(db, err) : r;
 }
 
 int ls_ledger_sql_persist(sqlite3 *db, const char *migration, enum ls_word word, struct ls_error *err)
@@ -209,7 +209,7 @@ int ls_ledger_sql_persist(sqlite3 *db, const char *migration, enum ls_word word,
 		sqlite3_bind_int64(q, 3, (sqlite3_int64)ls_unix_ms());
 	}
 	r = finish(db, q, ls_word_name(word), err);
-	return r == 0 ? ls_ledger_sql_commit(db, err) : r;
+	return r == 0 ? commit(db, err) : r;
 }
 
 // One statement on one record, with a text for its second parameter.
@@ -227,7 +227,7 @@ static int mark(sqlite3 *db, const char *sql, const char *migration, const char 
 			sqlite3_bind_text(q, 2, text, -1, SQLITE_STATIC);
 	}
 	r = finish(db, q, what, err);
-	return r == 0 ? ls_ledger_sql_commit(db, err) : r;
+	return r == 0 ? commit(db, err) : r;
 }
 
 // An operator who closes a conflict has seen it.
@@ -274,7 +274,7 @@ int ls_ledger_sql_prune(sqlite3 *db, unsigned keep, struct ls_error *err)
 		r = ls_ledger_sql_exec(db, sql, "prune", err);
 	}
 	if (r == 0)
-		return ls_ledger_sql_commit(db, err);
+		return commit(db, err);
 	sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
 	return r;
 }
@@ -295,5 +295,5 @@ int ls_ledger_sql_claim(sqlite3 *db, const struct ls_ledger_claim *claim, struct
 		sqlite3_bind_int64(q, 6, (sqlite3_int64)claim->time_ms);
 	}
 	r = finish(db, q, "claim", err);
-	return r == 0 ? ls_ledger_sql_commit(db, err) : r;
+	return r == 0 ? commit(db, err) : r;
 }

@@ -31,7 +31,6 @@ int ls_ledger_sql_schema(sqlite3 *db, const char *path, bool writable, struct ls
 // ledger_sql.c, for ledger_schema.c
 int ls_ledger_sql_failed(sqlite3 *db, const char *what, struct ls_error *err);
 int ls_ledger_sql_exec(sqlite3 *db, const char *sql, const char *what, struct ls_error *err);
-int ls_ledger_sql_commit(sqlite3 *db, struct ls_error *err);
 int ls_ledger_sql_ask(sqlite3 *db, const char *sql, char *ret, size_t size, struct ls_error *err);
 
 #endif

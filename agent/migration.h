@@ -83,10 +83,13 @@ struct ls_migration {
 int ls_migration_prepare(struct ls_agent *a, const Lockstep__V1__PrepareRequest *request, struct ls_waiter *waiter,
 			 struct ls_error *err);
 
-struct ls_migration *ls_migration_new(struct ls_agent *a);
+struct ls_migration *ls_migration_new(struct ls_agent *a); // linked; NULL: no memory
+void ls_migration_fill(struct ls_migration *m, const Lockstep__V1__PrepareRequest *q); // beyond params
+
+// migration_check.c: what a request says by itself, and from it the role's params. INVALID names the field and its
+// range; SCHEDULE_INVALID.
 int ls_migration_check(const struct ls_agent *a, const Lockstep__V1__PrepareRequest *q, struct ls_role_params *p,
 		       struct ls_error *err);
-void ls_migration_fill(struct ls_migration *m, const Lockstep__V1__PrepareRequest *q); // beyond params
 
 // migration_restart.c
 int ls_migration_restart(struct ls_agent *a, const struct ls_known *known, struct ls_error *err);

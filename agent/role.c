@@ -107,7 +107,8 @@ static void on_begin(struct ls_role *r, enum ls_word word)
 		r->peer_by = r->now + r->p.peer_ns;
 }
 
-void role_fall_silent(struct ls_role *r, const struct ls_error *error)
+// Rule 10.
+static void fall_silent(struct ls_role *r, const struct ls_error *error)
 {
 	if (r->mute || role_off(r, 10))
 		return;
@@ -130,7 +131,7 @@ static void on_persisted(struct ls_role *r, enum ls_word word, int status)
 	if (status < 0 && !role_off(r, 10)) {
 		ls_fail(&err, LS_E_LEDGER, -status, "cannot write %s: what counts is on the disk, restart to read it",
 			ls_word_name(word));
-		role_fall_silent(r, &err);
+		fall_silent(r, &err);
 		return;
 	}
 	role_say_word(r, word);
@@ -233,7 +234,7 @@ const struct ls_role_actions *ls_role_event(struct ls_role *r, const struct ls_r
 		role_on_timer(r);
 		break;
 	case LS_EV_MUTE:
-		role_fall_silent(r, e->error);
+		fall_silent(r, e->error);
 		break;
 	}
 	role_answer(r);

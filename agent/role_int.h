@@ -94,7 +94,6 @@ struct ls_role_action *role_act(struct ls_role *r, enum ls_action_kind kind);
 void role_persist(struct ls_role *r, enum ls_word word);
 void role_end(struct ls_role *r, enum ls_end how, const struct ls_error *error);
 void role_emit_error(struct ls_role *r, const struct ls_error *error);
-void role_fall_silent(struct ls_role *r, const struct ls_error *error); // rule 10
 void role_send(struct ls_role *r, enum ls_msg_kind kind, bool settle);
 void role_vmm(struct ls_role *r, enum ls_vmm_op op);
 
@@ -104,7 +103,6 @@ bool role_vmm_here(const struct ls_role *r);
 // role_walk.c
 void role_submit(struct ls_role *r, unsigned device, enum ls_job_kind job, bool for_step);
 void role_want(struct ls_role *r, uint32_t devices, enum ls_job_kind job);
-bool role_jobs_done(const struct ls_role *r);
 void role_advance(struct ls_role *r);
 const struct ls_step *role_step(const struct ls_role *r); // under way, or NULL
 bool role_idle(const struct ls_role *r);                  // no job, no VMM request

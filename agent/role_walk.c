@@ -159,7 +159,7 @@ static void begin_step(struct ls_role *r)
 	}
 }
 
-bool role_jobs_done(const struct ls_role *r)
+static bool jobs_done(const struct ls_role *r)
 {
 	for (unsigned i = 0; i < r->p.schedule.n_devices; i++)
 		if (r->dev[i].wanted || (r->dev[i].busy && r->dev[i].for_step))
@@ -194,14 +194,14 @@ static bool released(struct ls_role *r)
 		r->told_end = true;
 		role_want(r, r->all, LS_JOB_RESET);
 	}
-	return role_jobs_done(r);
+	return jobs_done(r);
 }
 
 static bool step_done(struct ls_role *r, const struct ls_step *step)
 {
 	switch (step->kind) {
 	case LS_STEP_STREAMS:
-		return role_jobs_done(r) && streams_up(r, step->devices);
+		return jobs_done(r) && streams_up(r, step->devices);
 	case LS_STEP_GATE:
 		return r->granted & 1u << step->gate;
 	case LS_STEP_VMM_PAUSE:
@@ -238,7 +238,7 @@ static bool step_done(struct ls_role *r, const struct ls_step *step)
 	case LS_STEP_VMM_DISCARD:
 		return !r->vmm_busy;
 	default:
-		return role_jobs_done(r);
+		return jobs_done(r);
 	}
 }
 
@@ -313,7 +313,7 @@ static bool may_go_on(struct ls_role *r)
 	if (r->resetting) {
 		for (unsigned i = 0; i < r->p.schedule.n_devices; i++)
 			pump(r, i);
-		if (!role_jobs_done(r))
+		if (!jobs_done(r))
 			return false;
 		r->resetting = false;
 	}

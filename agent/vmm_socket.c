@@ -12,6 +12,7 @@
 #include "agent/door.h"
 #include "agent/vmm_native_int.h"
 #include "common/log.h"
+#include "proto/rpc/address.h"
 
 #define PACKET_MAX (128u * 1024u)
 #define CONNECTIONS_MAX 256
@@ -146,22 +147,6 @@ static void on_connection(void *user, int fd, const struct sockaddr *from)
 	uv_timer_start(&c->hello, on_silent, HELLO_MS, 0);
 }
 
-// A socket file whose server is gone refuses connections, and stands in the way of bind.
-static void remove_dead(const struct sockaddr_un *address)
-{
-	struct stat st;
-	int fd;
-
-	if (lstat(address->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
-		return;
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return;
-	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 && errno == ECONNREFUSED)
-		unlink(address->sun_path);
-	close(fd);
-}
-
 int ls_vmm_socket_open(uv_loop_t *loop, const char *path, struct ls_vmms *vmms, struct ls_vmm_socket **ret,
 		       struct ls_error *err)
 {
@@ -175,7 +160,7 @@ int ls_vmm_socket_open(uv_loop_t *loop, const char *path, struct ls_vmms *vmms, 
 	s->vmms = vmms;
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
 	snprintf(s->path, sizeof(s->path), "%s", path);
-	remove_dead(&address);
+	ls_address_remove_dead(&address, SOCK_SEQPACKET);
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	// Its group is the folder's where that hands it down (deploy/systemd: VMMs, as lockstep-vmm), else our own.
 	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || chmod(path, 0660) < 0 ||

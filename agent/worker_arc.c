@@ -11,7 +11,7 @@
 #include "common/clock.h"
 #include "proto/wire/digest.h"
 
-int ls_worker_reserve_fds(struct ls_worker *w)
+static int reserve_fds(struct ls_worker *w)
 {
 	for (unsigned i = 0; i < LS_SPARE_FDS; i++) {
 		if (w->spare[i] < 0)
@@ -22,7 +22,7 @@ int ls_worker_reserve_fds(struct ls_worker *w)
 	return 0;
 }
 
-void ls_worker_release_fds(struct ls_worker *w)
+static void release_fds(struct ls_worker *w)
 {
 	for (unsigned i = 0; i < LS_SPARE_FDS; i++) {
 		if (w->spare[i] >= 0)
@@ -54,7 +54,7 @@ void ls_worker_close(struct ls_worker *w)
 {
 	ls_worker_drop_stream(w);
 	ls_worker_drop_session(w);
-	ls_worker_release_fds(w);
+	release_fds(w);
 	if (w->dev) {
 		ls_worker_enter(w);
 		w->provider->close(w->dev);
@@ -82,7 +82,7 @@ static int probe(struct ls_worker *w, struct ls_job_result *res)
 	r = w->provider->get_state(w->dev, &state);
 	if (r < 0)
 		return ls_fail(err, LS_E_NOT_MIGRATABLE, -r, "%s does not tell its state", w->path);
-	r = ls_worker_reserve_fds(w);
+	r = reserve_fds(w);
 	if (r < 0)
 		return ls_fail(err, LS_E_RESOURCE, -r, "no file descriptors left to reserve");
 	return 0;
@@ -212,11 +212,11 @@ int ls_worker_arc(struct ls_worker *w, enum ls_state to, struct ls_job_result *r
 		bool saving = w->data_fd >= 0 && ls_state_saving(to); // a guest that resets it now makes it open another
 		if (session || saving) {
 			// Taken now if it could not be before: better no arc than an arc without its stream.
-			r = ls_worker_reserve_fds(w);
+			r = reserve_fds(w);
 			if (r < 0)
 				ls_fail(err, LS_E_RESOURCE, -r, "no file descriptor for the device's stream");
 			else
-				ls_worker_release_fds(w);
+				release_fds(w);
 		}
 		if (r == 0) {
 			r = ls_worker_set(w, to, &new_fd, res);
@@ -233,7 +233,7 @@ int ls_worker_arc(struct ls_worker *w, enum ls_state to, struct ls_job_result *r
 			w->data_fd = new_fd;
 			begin_image(w);
 		}
-		ls_worker_reserve_fds(w); // for the next one, which tries again by itself
+		reserve_fds(w); // for the next one, which tries again by itself
 	}
 	if (r < 0)
 		ls_error_at(err, NULL, arc);

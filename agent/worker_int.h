@@ -60,8 +60,6 @@ void ls_worker_drop_session(struct ls_worker *w);
 void ls_worker_start_over(struct ls_worker *w);
 // SET_STATE between two timestamps. Keeps no fd.
 int ls_worker_set(struct ls_worker *w, enum ls_state to, int *data_fd, struct ls_job_result *res);
-int ls_worker_reserve_fds(struct ls_worker *w);
-void ls_worker_release_fds(struct ls_worker *w);
 
 // ---- worker_send.c ----
 int ls_worker_connect(struct ls_worker *w, const struct ls_job *job, struct ls_error *err);

@@ -119,7 +119,6 @@ bool ls_seq_resolving(const struct ls_seq *q); // an agent has not answered yet
 // Why an agent refused the last decision; NULL: it did not.
 const Lockstep__V1__ErrorDetail *ls_seq_resolve_refused(const struct ls_seq *q);
 const Lockstep__V1__FenceClaim *ls_seq_claim(const struct ls_seq *q); // the last one; NULL: none
-bool ls_seq_closed(const struct ls_seq *q);
 const char *ls_seq_closer(const struct ls_seq *q); // who closes it; empty: nobody
 // What went wrong first; NULL: nothing. The view's error is another while an operator is called.
 const Lockstep__V1__ErrorDetail *ls_seq_first_cause(const struct ls_seq *q);

@@ -56,7 +56,8 @@ bool ls_seq_never_held(const struct seq_side *s)
 	return !s->prepared && !s->unsure && (s->refused_certain || !s->tried || s->gone);
 }
 
-bool ls_seq_dest_clear(const struct ls_seq *q)
+// Nothing is left to be done at the destination: it can never run the VM.
+static bool dest_clear(const struct ls_seq *q)
 {
 	const struct seq_side *d = &q->side[LS_SEQ_DEST];
 
@@ -72,7 +73,7 @@ void ls_seq_finish(struct ls_seq *q, Lockstep__V1__Phase phase, const struct ls_
 	r->kind_case = LOCKSTEP__STORE__RECORD__KIND_FINISHED;
 	LS_MSG_NEW(r->finished, LOCKSTEP__STORE__FINISHED__INIT);
 	r->finished->phase = phase;
-	r->finished->loose = phase == LOCKSTEP__V1__PHASE__PHASE_RETURNED && !ls_seq_dest_clear(q);
+	r->finished->loose = phase == LOCKSTEP__V1__PHASE__PHASE_RETURNED && !dest_clear(q);
 	r->finished->closed = operator && q->closing;
 	if (err && err->reason != LS_E_NONE)
 		r->finished->error = ls_msg_error(err);
@@ -148,7 +149,7 @@ static bool conclude(struct ls_seq *q, struct ls_seq_time t)
 		return false; // the source forgot: an operator is called
 	} else if (ls_seq_abandoned(q) && ls_seq_source_home(q) && !(ls_seq_waits(d) && !d->closed)) {
 		// A destination that is silent can no longer commit (rule 1): the VM is free, the loose end is kept.
-		if (ls_seq_dest_clear(q) || ls_seq_patience_over(q, t))
+		if (dest_clear(q) || ls_seq_patience_over(q, t))
 			returned(q, t);
 	}
 	return q->finishing;
@@ -262,7 +263,7 @@ bool ls_seq_deaf(const struct ls_seq *q)
 bool ls_seq_loose(const struct ls_seq *q)
 {
 	return q->finished && q->view->phase == LOCKSTEP__V1__PHASE__PHASE_RETURNED && q->planned &&
-	       !ls_seq_dest_clear(q);
+	       !dest_clear(q);
 }
 
 static void plan(struct ls_seq *q, struct ls_seq_time t)

@@ -17,8 +17,6 @@ void ls_seq_finish(struct ls_seq *q, Lockstep__V1__Phase phase, const struct ls_
 bool ls_seq_never_held(const struct seq_side *s); // its agent holds nothing of the migration, for certain
 bool ls_seq_abandoned(const struct ls_seq *q);	  // the VM is to return
 bool ls_seq_source_home(const struct ls_seq *q);  // the VM is with the source again, or never left
-// Nothing is left to be done at the destination: it can never run the VM.
-bool ls_seq_dest_clear(const struct ls_seq *q);
 // The side that decides nothing any more has been waited for long enough; notes that it is waited for.
 bool ls_seq_patience_over(struct ls_seq *q, struct ls_seq_time t);
 // FIND was answered. True: a record of it is under way (sequencer_find.c).

@@ -309,11 +309,6 @@ const Lockstep__V1__FenceClaim *ls_seq_claim(const struct ls_seq *q)
 	return q->view->n_claim ? q->view->claim[q->view->n_claim - 1] : NULL;
 }
 
-bool ls_seq_closed(const struct ls_seq *q)
-{
-	return q->closed;
-}
-
 const char *ls_seq_closer(const struct ls_seq *q)
 {
 	return q->closer;

@@ -62,7 +62,8 @@ static int arc(struct sim_dev *d, uint32_t cur, uint32_t next, int *data_fd)
 	return todo ? 0 : -EINVAL;
 }
 
-void sim_quiet(struct sim_dev *d)
+// Ends the session, stops the engine; dev->state held.
+static void quiet(struct sim_dev *d)
 {
 	suspend_initiator(d);
 	sim_session_end(d);
@@ -80,7 +81,7 @@ static int walk(struct sim_dev *d, uint32_t to, int *data_fd)
 			return next;
 		int r = sim_debug_arc(d, cur, (uint32_t)next, &into_error);
 		if (into_error) {
-			sim_quiet(d);
+			quiet(d);
 			set_responder(d, false);
 			atomic_store(&d->cur, LSM_ERROR);
 		}
@@ -112,7 +113,7 @@ int sim_set_state(struct sim_dev *d, uint64_t state, int *data_fd)
 int sim_reset(struct sim_dev *d)
 {
 	pthread_mutex_lock(&d->state);
-	sim_quiet(d);
+	quiet(d);
 	sim_lock(&d->lock);
 	lsm_dev_reset(&d->model);
 	sim_config_reset(d);

@@ -159,7 +159,6 @@ int sim_config_write(struct sim_dev *d, uint64_t off, const void *buf, uint64_t 
 // ---- simarc.c ----
 int sim_set_state(struct sim_dev *d, uint64_t state, int *data_fd);
 int sim_reset(struct sim_dev *d);
-void sim_quiet(struct sim_dev *d); // ends the session, stops the engine; dev->state held
 
 // ---- simwitness.c ----
 bool sim_live(struct sim_dev *d);

@@ -94,7 +94,6 @@ void ctl_print_estimate(const Lockstep__V1__Estimate *e);
 void ctl_print_problem(const Lockstep__V1__ErrorDetail *e); // one wrapped paragraph
 // Steps, devices, blackout, verdict.
 void ctl_print_report(const Lockstep__V1__Migration *m);
-void ctl_print_verdict(const Lockstep__V1__Migration *m);
 int ctl_exit_code(const Lockstep__V1__Migration *m);
 bool ctl_ended(const Lockstep__V1__Migration *m);
 

@@ -163,7 +163,7 @@ static void print_blackout(const Lockstep__V1__Blackout *b)
 	       ctl_ms(b->start_ms, t[6]));
 }
 
-void ctl_print_verdict(const Lockstep__V1__Migration *m)
+static void print_verdict(const Lockstep__V1__Migration *m)
 {
 	char text[512], ms[16];
 
@@ -223,5 +223,5 @@ void ctl_print_report(const Lockstep__V1__Migration *m)
 	if (m->waiting_at)
 		printf("Waits at the gate %s: lockstepctl release %s %s\n", ls_gate_name((enum ls_gate)m->waiting_at),
 		       m->spec->id, ls_gate_name((enum ls_gate)m->waiting_at));
-	ctl_print_verdict(m);
+	print_verdict(m);
 }

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define SHAPES "want IP:port, [IPv6]:port, name:port or unix:/path"
 
@@ -165,4 +167,20 @@ void ls_address_format(const struct sockaddr *socket, char *text, size_t size)
 	default:
 		snprintf(text, size, "(address family %d)", socket->sa_family);
 	}
+}
+
+void ls_address_remove_dead(const struct sockaddr_un *address, int type)
+{
+	struct stat st;
+	int fd;
+
+	if (lstat(address->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return;
+	fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return;
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
+	    errno == ECONNREFUSED)
+		unlink(address->sun_path);
+	close(fd);
 }

@@ -40,4 +40,11 @@ bool ls_address_is_local(const struct ls_address *address);
 /* "127.0.0.1:7001", "[::1]:7001", "unix:/path". */
 void ls_address_format(const struct sockaddr *socket, char *text, size_t size);
 
+/*
+ * Before bind: a socket file whose server is gone refuses connections, and
+ * stands in the way. Removes it; leaves alone what answers, or is no socket.
+ * type: SOCK_STREAM or SOCK_SEQPACKET, as the server's.
+ */
+void ls_address_remove_dead(const struct sockaddr_un *address, int type);
+
 #endif

@@ -35,11 +35,6 @@ int ls_rpc_channel_create(uv_loop_t *loop, const char *address,
 	return 0;
 }
 
-const char *ls_rpc_channel_address(const struct ls_rpc_channel *channel)
-{
-	return channel->address.text;
-}
-
 void ls_rpc_channel_destroy(struct ls_rpc_channel *channel)
 {
 	if (!channel)

@@ -3,8 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "proto/rpc/transport.h"
 
@@ -35,27 +33,10 @@ static void on_connection(uv_stream_t *stream, int status)
 		listener->on_accept(listener->user, transport);
 }
 
-/* A socket file whose server is gone refuses connections, and stands in the way of bind. */
-static void remove_dead_socket(const struct sockaddr_un *address)
-{
-	struct stat st;
-	int fd;
-
-	if (lstat(address->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
-		return;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return;
-	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
-	    errno == ECONNREFUSED)
-		unlink(address->sun_path);
-	close(fd);
-}
-
 static int bind_unix(struct ls_listener *listener, uv_loop_t *loop,
 		     const struct ls_address *address)
 {
-	remove_dead_socket(&address->socket.local);
+	ls_address_remove_dead(&address->socket.local, SOCK_STREAM);
 	return uv_pipe_bind(&listener->uv.pipe, address->socket.local.sun_path);
 }
 

@@ -160,8 +160,6 @@ int ls_rpc_channel_create(uv_loop_t *loop, const char *address,
 /* Every request ends with CANCELLED inside this call. The pointer is dead on return. NULL is fine. */
 void ls_rpc_channel_destroy(struct ls_rpc_channel *channel);
 
-const char *ls_rpc_channel_address(const struct ls_rpc_channel *channel);
-
 /* How a request ended. The pointers are valid during the callback. */
 struct ls_rpc_result {
 	enum ls_rpc_status status;

@@ -140,6 +140,16 @@ static struct ls_rpc_call *due_call(struct conn *conn, uint64_t now, uint64_t *r
 	return NULL;
 }
 
+static void report(struct conn *conn, const char *what)
+{
+	struct ls_rpc_server *server = conn->server;
+
+	if (conn->reported || !server || !server->options.on_peer_error)
+		return;
+	conn->reported = true;
+	server->options.on_peer_error(server->options.user, conn->peer, what);
+}
+
 static void on_wake(void *owner)
 {
 	struct conn *conn = owner;
@@ -148,23 +158,13 @@ static void on_wake(void *owner)
 	struct ls_rpc_call *call;
 
 	if (conn->handshake_until <= now) {
-		ls_conn_report(conn, "the peer did not speak HTTP/2 in time");
+		report(conn, "the peer did not speak HTTP/2 in time");
 		ls_conn_abort(conn);
 		return;
 	}
 	while (!conn->h2.closing && (call = due_call(conn, now, &next)))
 		ls_call_deadline(call);
 	ls_h2_wake_at(&conn->h2, next < conn->handshake_until ? next : conn->handshake_until);
-}
-
-void ls_conn_report(struct conn *conn, const char *what)
-{
-	struct ls_rpc_server *server = conn->server;
-
-	if (conn->reported || !server || !server->options.on_peer_error)
-		return;
-	conn->reported = true;
-	server->options.on_peer_error(server->options.user, conn->peer, what);
 }
 
 static void leave_server(struct conn *conn)
@@ -193,7 +193,7 @@ static void on_lost(void *owner, const char *why, bool fault)
 	struct conn *conn = owner;
 
 	if (fault)
-		ls_conn_report(conn, why);
+		report(conn, why);
 	leave_server(conn);
 }
 

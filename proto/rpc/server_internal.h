@@ -107,7 +107,6 @@ void ls_conn_accept(struct ls_rpc_server *server, struct ls_transport *transport
 void ls_conn_goodbye(struct conn *conn);
 /* Cancels the calls, closes, and lets go of the server. */
 void ls_conn_abort(struct conn *conn);
-void ls_conn_report(struct conn *conn, const char *what);
 
 /* server_request.c */
 struct ls_rpc_call *ls_call_new(struct conn *conn, int32_t stream_id);
