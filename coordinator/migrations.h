@@ -34,6 +34,9 @@ struct ls_migration *ls_migration_older(const struct ls_migration *m);
 typedef void ls_migrations_asked_fn(void *user, const struct ls_error *err);
 void ls_migrations_ask(struct ls_migrations *ms, const Lockstep__V1__MigrationSpec *spec, ls_migrations_asked_fn *fn,
 		       void *user);
+// An id that is not known here may be open at an agent that has not told in this life: every one of them tells first.
+// Answers exactly once, perhaps inside. `err`: UNAVAILABLE, with the host whose agent cannot be asked.
+void ls_migrations_hear_all(struct ls_migrations *ms, ls_migrations_asked_fn *fn, void *user);
 // LIMIT: too many open ones. The first change comes when it is durable, or with an error when it cannot be.
 int ls_migrations_start(struct ls_migrations *ms, const Lockstep__V1__MigrationSpec *spec, const char *actor,
 			struct ls_migration **ret, struct ls_error *err);

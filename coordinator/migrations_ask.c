@@ -113,3 +113,56 @@ void ls_migrations_ask(struct ls_migrations *ms, const Lockstep__V1__MigrationSp
 	}
 	one_less(a);
 }
+
+// ---- an id that is asked for, not begun
+
+struct hearing {
+	ls_migrations_asked_fn *fn;
+	void *user;
+	unsigned waiting;
+	struct ls_error err;
+	struct heard_host {
+		struct hearing *hearing;
+		const struct ls_host *host;
+	} host[];
+};
+
+static void heard_one_less(struct hearing *h)
+{
+	if (--h->waiting)
+		return;
+	h->fn(h->user, h->err.reason ? &h->err : NULL);
+	free(h);
+}
+
+static void on_heard_of(void *user, const struct ls_error *err)
+{
+	struct heard_host *of = user;
+	struct hearing *h = of->hearing;
+
+	if (err && !h->err.reason) {
+		const char *name = ls_host_config(of->host)->name;
+
+		ls_fail(&h->err, LS_E_UNAVAILABLE, 0,
+			"host %s: its agent has not told yet, since this coordinator started, what it holds open: %s", name,
+			err->message);
+		snprintf(h->err.host, sizeof(h->err.host), "%s", name);
+	}
+	heard_one_less(h);
+}
+
+void ls_migrations_hear_all(struct ls_migrations *ms, ls_migrations_asked_fn *fn, void *user)
+{
+	unsigned n = 0;
+	struct hearing *h;
+
+	while (ls_agents_at(ms->agents, n))
+		n++;
+	h = ls_msg_alloc(sizeof(*h) + n * sizeof(h->host[0]));
+	*h = (struct hearing){.fn = fn, .user = user, .waiting = n + 1};
+	for (unsigned i = 0; i < n; i++) {
+		h->host[i] = (struct heard_host){.hearing = h, .host = ls_agents_at(ms->agents, i)};
+		ls_migrations_hear(ms, h->host[i].host, on_heard_of, &h->host[i]);
+	}
+	heard_one_less(h);
+}

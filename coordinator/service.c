@@ -134,7 +134,7 @@ static void find_for(struct ls_rpc_call *call, const void *bytes, size_t len, st
 	if (ls_validate_name("id", r->id, false, &err) < 0)
 		ls_service_fail(call, &err);
 	else
-		ls_service_find(s, r->id, fn, call);
+		ls_service_seek(s, r->id, fn, call);
 	ls_pb_free(&r->base);
 }
 
@@ -293,7 +293,7 @@ static void ask(struct ls_service *s, struct ls_rpc_call *call, const char *id, 
 	a->call = call;
 	a->gate = gate;
 	snprintf(a->actor, sizeof(a->actor), "%s", actor);
-	ls_service_find(s, id, ask_found, a);
+	ls_service_seek(s, id, ask_found, a);
 }
 
 static void handle_cancel(struct ls_rpc_call *call, const void *bytes, size_t len, void *user)

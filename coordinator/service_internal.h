@@ -18,6 +18,9 @@ void ls_service_fail(struct ls_rpc_call *call, const struct ls_error *err);
 typedef void ls_service_found_fn(void *user, struct ls_migration *m, const struct ls_seq *seq,
 				 const struct ls_error *err);
 void ls_service_find(struct ls_service *s, const char *id, ls_service_found_fn *fn, void *user);
+// As ls_service_find(), for what is not begun by the asking: NOT_FOUND only once every agent has told what it holds open,
+// since a store that was lost or restored does not know it yet. UNAVAILABLE: one has not.
+void ls_service_seek(struct ls_service *s, const char *id, ls_service_found_fn *fn, void *user);
 
 // Answers `call` with the migration's view when it is durable (a cancel: when its outcome is known too).
 void ls_service_wait(struct ls_rpc_call *call, struct ls_migration *m, bool cancel);

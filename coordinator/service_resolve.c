@@ -75,5 +75,5 @@ void ls_service_resolve(struct ls_rpc_call *call, const void *bytes, size_t len,
 	}
 	r = ls_msg_alloc(sizeof(*r));
 	*r = (struct resolving){.call = call, .request = q};
-	ls_service_find(user, q->id, found, r);
+	ls_service_seek(user, q->id, found, r);
 }

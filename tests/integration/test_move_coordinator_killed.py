@@ -47,7 +47,7 @@ def get(stack, spec):
     try:
         return stack.api.Get(M.GetRequest(id=spec.id), timeout=LIMIT)
     except grpc.RpcError as e:
-        assert e.code() == grpc.StatusCode.NOT_FOUND, e
+        assert e.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE), e
         return None
 
 
