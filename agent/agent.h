@@ -78,8 +78,8 @@ struct ls_agent {
 // The ledger is read, devices get their workers, sockets listen. On failure nothing is left but handles
 // that the loop must close: run it, then free.
 int ls_agent_open(struct ls_agent *a, uv_loop_t *loop, const struct ls_agent_config *config, struct ls_error *err);
-// stop.c. No new work; what is open finishes or unwinds, then `stopped` is called. It waits as long as a word is missing,
-// and says every ten seconds for what.
+// stop.c. No new work; what is open finishes or unwinds, then `stopped` is called. It waits as long as a word is
+// missing, and says every ten seconds for what.
 void ls_agent_stop(struct ls_agent *a, void (*stopped)(struct ls_agent *a));
 void ls_agent_check_stopped(struct ls_agent *a);
 void ls_agent_stop_end(struct ls_agent *a);

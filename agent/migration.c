@@ -206,8 +206,8 @@ static void carry_out(struct ls_migration *m, const struct ls_role_action *a)
 	}
 }
 
-// A stream's job waits for the other side, as long as that takes, or in the kernel: only its worker knows which. When to
-// call a call stuck, or when to look again.
+// A stream's job waits for the other side, as long as that takes, or in the kernel: only its worker knows which. When
+// to call a call stuck, or when to look again.
 static uint64_t hung_at(const struct ls_migration *m, unsigned i, uint64_t now)
 {
 	enum ls_word word = ls_role_word(m->role);

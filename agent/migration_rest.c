@@ -33,8 +33,8 @@ static uint64_t load_left(const struct ls_migration *m)
 	return now - last < m->load_ns ? m->load_ns - (now - last) : 0;
 }
 
-// What a stopped device says of its image is the whole of it with some drivers, and the rest of it with others: one that
-// is far below what it was while the device ran is the rest.
+// What a stopped device says of its image is the whole of it with some drivers, and the rest of it with others: one
+// that is far below what it was while the device ran is the rest.
 static void look(uv_timer_t *timer)
 {
 	struct ls_migration *m = timer->data;

@@ -32,7 +32,8 @@ struct ls_dev_caps {
 	bool dirty_tracking; // DMA_LOGGING_START is there
 };
 
-// All devices of a VM, opened here to be handed to its VMM (K10). Whoever closes the last copy of a fd closes the device.
+// All devices of a VM, opened here to be handed to its VMM (K10). Whoever closes the last copy of a fd closes the
+// device.
 enum ls_gift_way { LS_GIFT_ANY, LS_GIFT_GROUP, LS_GIFT_FILE };
 struct ls_gift {
 	enum ls_gift_way way; // how they were opened: by group, or by device file
@@ -54,8 +55,8 @@ struct ls_provider {
 	// Reads sysfs or asks the simulated host. 0 with info->present false if there is no such device.
 	int (*inspect)(const char *path, struct ls_dev_info *info, struct ls_error *err);
 
-	// K8: writes `version` to the device's own attribute, or to its parent's for `type`; before the device exists, to those of
-	// all parents that offer the type, where one that refuses decides. 1 compatible, 0 no attribute,
+	// K8: writes `version` to the device's own attribute, or to its parent's for `type`; before the device exists,
+	// to those of all parents that offer the type, where one that refuses decides. 1 compatible, 0 no attribute,
 	// negative errno: the attribute's verdict against it. `where` gets the attribute's name.
 	int (*check_version)(const char *path, const char *type, const char *version, char *where, size_t where_size);
 

@@ -15,8 +15,8 @@
 //
 // A role of an earlier life begins with LS_EV_RESTART: it takes its devices up again (LS_JOB_ADOPT: the fd
 // that survived, or the one that its VMM lends anew) and goes on or back as its durable word says.
-// A role that ended as OPERATOR holds what it has; LS_EV_RESOLVE, the VMM or the kernel call it waited for, makes it go on,
-// and LS_ACT_END comes again.
+// A role that ended as OPERATOR holds what it has; LS_EV_RESOLVE, the VMM or the kernel call it waited for, makes it go
+// on, and LS_ACT_END comes again.
 #ifndef LS_AGENT_ROLE_H
 #define LS_AGENT_ROLE_H
 

@@ -26,7 +26,8 @@ void ls_vfio_opening_close(struct ls_vfio_opening *o);
 // The steps of both, for devices that share one container or iommufd. What was opened before a failure is the caller's.
 int ls_vfio_group_of(const char *path, char *ret, size_t size, struct ls_error *err);
 int ls_vfio_open_container(int *ret, struct ls_error *err);
-// `first`: of its container, whose IOMMU it decides. *group < 0: is opened and joins; else another device's of that group.
+// `first`: of its container, whose IOMMU it decides. *group < 0: is opened and joins; else another device's of that
+// group.
 int ls_vfio_enter_group(const char *path, int container, bool first, int *group, int *ret_device, struct ls_error *err);
 bool ls_vfio_has_file(const char *path);
 int ls_vfio_open_iommufd(int *ret, struct ls_error *err);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// VFIO's device files: /dev/vfio/devices/vfioN, bound to an iommufd by exactly one opener. Everybody else gets a dup (K1).
+// VFIO's device files: /dev/vfio/devices/vfioN, bound to an iommufd by exactly one opener. Everybody else gets a dup
+// (K1).
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

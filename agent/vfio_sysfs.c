@@ -186,7 +186,8 @@ int ls_vfio_check_version(const char *path, const char *type, const char *versio
 		return -EINVAL;
 	if (access(path, F_OK) < 0 && errno == ENOENT)
 		return ask_parents(path, type, version, where, where_size);
-	// Its own attribute knows more than the type's: how much memory this one has. A parent has a directory of that name.
+	// Its own attribute knows more than the type's: how much memory this one has. A parent has a directory of that
+	// name.
 	int r = write_version(path, "migration_version", version, where, where_size);
 	if (r != 0 && r != -EISDIR)
 		return r;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Devices that the agent opens for a VMM, and then forgets (K10): opened on a thread of the pool, since it may block, passed
-// with one message, and closed here at once. A VMM that dies takes them with it.
+// Devices that the agent opens for a VMM, and then forgets (K10): opened on a thread of the pool, since it may block,
+// passed with one message, and closed here at once. A VMM that dies takes them with it.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside the native adapter: vmm_socket.c (listener, connections, packets), vmm_native.c (what they say), vmm_give.c (devices
-// that the agent opens for a VMM). Loop thread.
+// Inside the native adapter: vmm_socket.c (listener, connections, packets), vmm_native.c (what they say), vmm_give.c
+// (devices that the agent opens for a VMM). Loop thread.
 #ifndef LS_AGENT_VMM_NATIVE_INT_H
 #define LS_AGENT_VMM_NATIVE_INT_H
 
@@ -34,8 +34,8 @@ const char *ls_vmm_packet(struct connection *c, const void *packet, size_t len, 
 // Hello is over: the VMM is there.
 void ls_vmm_greet(struct connection *c);
 
-// Opens the VM's devices off the loop and hands them over; ends in ls_vmm_greet() or a hang-up. What it asked for in vain,
-// or NULL.
+// Opens the VM's devices off the loop and hands them over; ends in ls_vmm_greet() or a hang-up. What it asked for in
+// vain, or NULL.
 const char *ls_vmm_give(struct connection *c, Lockstep__V1__VmmDevicesBy by);
 void ls_vmm_taken(struct connection *c, const Message *answer);
 void ls_vmm_give_nobody(struct connection *c); // the connection goes away

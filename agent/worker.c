@@ -45,7 +45,8 @@ static void settle_on_node(int node)
 	numa_set_localalloc();
 }
 
-// A mapping with a policy of its own: touching it first is not enough, as one huge page may span the buffers of two workers.
+// A mapping with a policy of its own: touching it first is not enough, as one huge page may span the buffers of two
+// workers.
 static uint8_t *buffer_new(int node)
 {
 	uint8_t *buf = node_known(node) ? numa_alloc_onnode(LS_CHUNK, node) : aligned_alloc(4096, LS_CHUNK);

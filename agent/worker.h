@@ -5,12 +5,12 @@
 // ADOPT of a device without migration v2 fails (NOT_MIGRATABLE, V1_ONLY) with `caps` filled. ARC asks GET first and
 // sends no SET that K2 forbids (BAD_STATE); RESUMING is left by LOAD or RESET only. A failed ARC, RESET or LOAD leaves
 // stream and device as they are: `state` says where. PRECOPY without dirty counts makes one pass.
-// While initial data is left, a round that sends nothing does not count (K5); for what is announced and does not come PRECOPY
-// waits ten seconds in all, and ends well with `initial_left` above 0.
+// While initial data is left, a round that sends nothing does not count (K5); for what is announced and does not come
+// PRECOPY waits ten seconds in all, and ends well with `initial_left` above 0.
 //
-// A guest may reset its device while it is pre-copied (K5). The worker sees it by itself, in PRECOPY (a dead session) or
-// in the next ARC (the device has left the saving states, or hands out a stream that nobody asked for), and starts this
-// device over; the destination's LOAD hears Discard, resets its device and begins anew. Nobody else has to know:
+// A guest may reset its device while it is pre-copied (K5). The worker sees it by itself, in PRECOPY (a dead session)
+// or in the next ARC (the device has left the saving states, or hands out a stream that nobody asked for), and starts
+// this device over; the destination's LOAD hears Discard, resets its device and begins anew. Nobody else has to know:
 // `restarts` counts.
 #ifndef LS_AGENT_WORKER_H
 #define LS_AGENT_WORKER_H
@@ -87,8 +87,8 @@ int ls_worker_start(uv_loop_t *loop, const struct ls_worker_options *options, st
 		    struct ls_error *err);
 // Loop thread. One job at a time: -EBUSY while one is under way, and nothing is taken over. `job` is copied.
 int ls_worker_submit(struct ls_worker *w, const struct ls_job *job);
-// Loop thread: makes a job that waits on data or the stream end soon with -ECANCELED, and shuts the stream. An arc under
-// way is not touched (it cannot be). Harmless when idle. The next submit clears it.
+// Loop thread: makes a job that waits on data or the stream end soon with -ECANCELED, and shuts the stream. An arc
+// under way is not touched (it cannot be). Harmless when idle. The next submit clears it.
 void ls_worker_interrupt(struct ls_worker *w);
 const struct ls_worker_progress *ls_worker_progress(const struct ls_worker *w);
 bool ls_worker_busy(const struct ls_worker *w);

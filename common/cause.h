@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which of several errors is the cause. Pure.
 //
-// One failure shows in many places: a device's own error here, a stream that breaks there, an agent that gives up because
-// the other one did. The first that says by itself what went wrong is the cause; what merely follows from another
-// failure is one only until that is heard of.
+// One failure shows in many places: a device's own error here, a stream that breaks there, an agent that gives up
+// because the other one did. The first that says by itself what went wrong is the cause; what merely follows from
+// another failure is one only until that is heard of.
 #ifndef LS_COMMON_CAUSE_H
 #define LS_COMMON_CAUSE_H
 

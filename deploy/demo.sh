@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Moves a VM with four passthrough devices from one host to another while the devices write to each other without pause, and
-# shows that not one write was lost. The hosts are emulated (QEMU) and run a real Linux kernel with our driver.
+# Moves a VM with four passthrough devices from one host to another while the devices write to each other without pause,
+# and shows that not one write was lost. The hosts are emulated (QEMU) and run a real Linux kernel with our driver.
 #   --sim   simulated hosts on this machine instead: seconds, no guests
 set -euo pipefail
 cd "$(dirname "$0")/.."

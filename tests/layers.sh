@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Includes point downwards only: common <- proto <- agent, coordinator; ctl beside coordinator; agent and coordinator never
-# include each other; kmod/model is included by the driver, the agent's sim and the tests alone. And each reason that can
-# be met is in the runbook.
+# Includes point downwards only: common <- proto <- agent, coordinator; ctl beside coordinator; agent and coordinator
+# never include each other; kmod/model is included by the driver, the agent's sim and the tests alone. And each reason
+# that can be met is in the runbook.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -59,7 +59,8 @@ static int session_info(struct sim_session *s, uint64_t value[2])
 	sim_lock(&s->dev->lock);
 	int r = lsm_save_info(&s->save, &value[0], &value[1]);
 	sim_unlock(&s->dev->lock);
-	// Linux 7.2, REINIT: what is dirty counts as initial data that has appeared anew. The estimate may be too high (K5).
+	// Linux 7.2, REINIT: what is dirty counts as initial data that has appeared anew. The estimate may be too high
+	// (K5).
 	uint64_t left = atomic_load(&s->dev->renew);
 	if (r == 0 && left > 0 && value[0] == 0 &&
 	    atomic_compare_exchange_strong(&s->dev->renew, &left, left - 1)) {

@@ -49,8 +49,8 @@ int ctl_usage(const struct ctl_verb *verb, const char *fmt, ...) __attribute__((
 
 // ---- calls ----
 
-// Waits for the answer; *ret is to be freed with ls_pb_free(). 0, or an exit code after the error was printed; c->unsure
-// says whether the coordinator may have done it all the same.
+// Waits for the answer; *ret is to be freed with ls_pb_free(). 0, or an exit code after the error was printed;
+// c->unsure says whether the coordinator may have done it all the same.
 int ctl_call(struct ctl *c, const char *method, const ProtobufCMessage *request, const ProtobufCMessageDescriptor *type,
 	     ProtobufCMessage **ret);
 // Runs `fn` for each message of the stream; true ends it, with LS_RPC_OK; else *ret_status tells
@@ -75,8 +75,8 @@ struct ctl_table {
 };
 // `fmt` cells are separated by '\t'.
 void ctl_row(struct ctl_table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-// Prints with aligned columns, the last one wrapped to CTL_WIDTH, and frees. A first cell that is too long has a line of
-// its own.
+// Prints with aligned columns, the last one wrapped to CTL_WIDTH, and frees. A first cell that is too long has a line
+// of its own.
 void ctl_table_end(struct ctl_table *t);
 // Prints `label` at `indent`, then text wrapped behind it.
 void ctl_wrap(unsigned indent, const char *label, const char *text);

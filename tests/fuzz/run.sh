@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# run.sh [SECONDS [SEED]]: libFuzzer against the image reader (kmod/model), with sanitizers, from the corpus beside this file
-# (20 s, seed 1). A finding fails, and is kept in the build folder that is printed.
+# run.sh [SECONDS [SEED]]: libFuzzer against the image reader (kmod/model), with sanitizers, from the corpus beside this
+# file (20 s, seed 1). A finding fails, and is kept in the build folder that is printed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 command -v clang >/dev/null || { echo "run.sh: clang is missing" >&2; exit 1; }

@@ -34,7 +34,8 @@ def test_initial_data_that_appears_anew_gives_that_device_its_rounds_again(times
         rounds = {device.name: device.rounds for device in held.device}
         # Control: its neighbour, which is as on other kernels.
         assert renewed(stack.a, "a1") == 0 and 1 <= rounds["a1"] <= ROUNDS, rounds
-        # One to begin with, one for each renewal, then as many as anyone gets. One that found nothing to send does not count.
+        # One to begin with, one for each renewal, then as many as anyone gets. One that found nothing to send does not
+        # count.
         assert rounds["a0"] >= least["a0"], rounds
         if times <= RENEWALS_MAX:
             assert renewed(stack.a, "a0") == times, rounds

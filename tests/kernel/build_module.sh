@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # build_module.sh VERSION [DIR]: builds the kernel module in DIR (default: kmod) against that kernel; any warning is an
-# error. Prints the path of the .ko. Builds in the cache, under a name made from the contents: what did not change is not
-# built again.
+# error. Prints the path of the .ko. Builds in the cache, under a name made from the contents: what did not change is
+# not built again.
 set -euo pipefail
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"

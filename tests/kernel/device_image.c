@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // device_image PROVIDER PATH save OUT          the image of a device, opened as the agent opens it
 // device_image PROVIDER PATH copy IN OUT       loads it and saves what the device then holds
-// device_image PROVIDER PATH precopy IN OUT    loads it, pre-copies while the guest writes between the rounds, stops: the stream
-// One program for the kernel's driver (vfio) and for a simulated host's (sim): what differs is theirs. Fails with one line that
-// names the step and the errno.
+// device_image PROVIDER PATH precopy IN OUT    loads it, pre-copies while the guest writes between the rounds and
+//                                              stops: the stream
+// One program for the kernel's driver (vfio) and for a simulated host's (sim): what differs is theirs. Fails with one
+// line that names the step and the errno.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

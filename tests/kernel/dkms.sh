@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# dkms.sh [DIR]: kmod/ by DKMS in a clean Debian 12, as an administrator has it: a minimal chroot made with debootstrap, the
-# system's own apt sources and keys, dkms and kernel headers. Adds, builds, installs, signs with a key of its own, upgrades from
-# an older version, removes. Root. DIR: where the chroot goes (a folder that is removed at the end; default under /tmp).
-# Nothing is loaded: the chroot's kernel is not the one that runs.
+# dkms.sh [DIR]: kmod/ by DKMS in a clean Debian 12, as an administrator has it: a minimal chroot made with debootstrap,
+# the system's own apt sources and keys, dkms and kernel headers. Adds, builds, installs, signs with a key of its own,
+# upgrades from an older version, removes. Root. DIR: where the chroot goes (a folder that is removed at the end;
+# default under /tmp). Nothing is loaded: the chroot's kernel is not the one that runs.
 set -euo pipefail
 # shellcheck source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"

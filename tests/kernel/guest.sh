@@ -21,9 +21,9 @@
 # guest_kill NAME                      as a power cut
 # guest_pid, guest_console, guest_kernel_log NAME
 #
-# Call them from the shell that sourced this file, or from its subshells once the guest is started. Logs and sockets live
-# in $guest_dir (set it before sourcing to keep them). An EXIT trap ends the guests: a script with a trap of its own calls
-# guest_cleanup in it.
+# Call them from the shell that sourced this file, or from its subshells once the guest is started. Logs and sockets
+# live in $guest_dir (set it before sourcing to keep them). An EXIT trap ends the guests: a script with a trap of its
+# own calls guest_cleanup in it.
 set -euo pipefail
 # shellcheck source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# kmod_controls.sh: can kmod_test.sh fail? Each checker of the tailored kernel is given what it is there for, and the script
-# must end badly because of it; and must not without any.
+# kmod_controls.sh: can kmod_test.sh fail? Each checker of the tailored kernel is given what it is there for, and the
+# script must end badly because of it; and must not without any.
 set -uo pipefail
 here=$(realpath "$(dirname "$0")")
 passed=0 failed=0

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Random requests, legal and not, from many threads at once: kmod_hammer SEED ROUNDS SECONDS [cdev]
- * Ends when either is over. Nothing is expected of the answers; the devices must survive, and work after a reset. Then the
- * module is unloaded and loaded again while others use its files.
+ * Ends when either is over. Nothing is expected of the answers; the devices must survive, and work after a reset. Then
+ * the module is unloaded and loaded again while others use its files.
  */
 #include <poll.h>
 #include <sched.h>

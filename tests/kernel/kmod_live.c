@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * kmod_live DIR: images of devices that have lived, saved by the kernel's driver. One of each type on one fabric; they write to
- * each other, to RAM and interrupt; then they are stopped and saved. Prints a line for each: TYPE SLOT FILE, and for what can
- * pre-copy also the stream of a pre-copy under traffic, which carries the same state: TYPE SLOT FILE of FILE.
+ * kmod_live DIR: images of devices that have lived, saved by the kernel's driver. One of each type on one fabric; they
+ * write to each other, to RAM and interrupt; then they are stopped and saved. Prints a line for each: TYPE SLOT FILE,
+ * and for what can pre-copy also the stream of a pre-copy under traffic, which carries the same state: TYPE SLOT FILE
+ * of FILE.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# kmod_test.sh [VERSION [ROUNDS [SECONDS [SEED]]]]: the driver against its contract, in a guest with that kernel (6.12), by
-# every door that it has (group; cdev on 6.12-tailored); before that, random requests from many threads until ROUNDS (20000)
-# or SECONDS (600) are over. The kernel log must stay clean, lockdep must still watch at the end, and nothing may leak where
-# kmemleak watches.
-# kmod_test.sh --fault NAME VERSION: none of that, but a fault of the module faulty/, and the same verdict, which must be bad.
+# kmod_test.sh [VERSION [ROUNDS [SECONDS [SEED]]]]: the driver against its contract, in a guest with that kernel (6.12),
+# by every door that it has (group; cdev on 6.12-tailored); before that, random requests from many threads until ROUNDS
+# (20000) or SECONDS (600) are over. The kernel log must stay clean, lockdep must still watch at the end, and nothing
+# may leak where kmemleak watches.
+# kmod_test.sh --fault NAME VERSION: none of that, but a fault of the module faulty/, and the same verdict, which must
+# be bad.
 set -euo pipefail
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"

@@ -255,8 +255,8 @@ static int nth_fd(void)
 }
 
 /*
- * Linux 6.12 itself warns when an allocation fails in here (vfio_group_release() finds iommu_group still set), so failures
- * stay away from it.
+ * Linux 6.12 itself warns when an allocation fails in here (vfio_group_release() finds iommu_group still set), so
+ * failures stay away from it.
  */
 static bool spare(const char *function)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A reset that meets an arc, or an arc that meets a reset (K6). The one is held where it is, by debugfs, until the other
- * has come; so each order is forced, none is left to luck.
+ * A reset that meets an arc, or an arc that meets a reset (K6). The one is held where it is, by debugfs, until the
+ * other has come; so each order is forced, none is left to luck.
  */
 #include <pthread.h>
 #include <sched.h>

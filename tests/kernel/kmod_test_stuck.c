@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Users whose memory answers late. Their buffer's first page is missing (userfaultfd), so a read or write is caught exactly
- * between device and user; a reset that comes then must not wait for them, and what they get is one of the two orders.
+ * Users whose memory answers late. Their buffer's first page is missing (userfaultfd), so a read or write is caught
+ * exactly between device and user; a reset that comes then must not wait for them, and what they get is one of the two
+ * orders.
  */
 #include <linux/userfaultfd.h>
 #include <pthread.h>

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# mkinitrd.sh OUT VERSION [WHAT...]: an initramfs for an emulated host: busybox, our init, the stock modules it needs, and
+# mkinitrd.sh OUT VERSION [WHAT...]: an initramfs for an emulated host: busybox, our init, the stock modules it
+# needs, and
 #   FILE.ko           a module, loaded at boot after those it depends on, in the order given
 #   +NAME             a stock module
 #   GUEST_PATH=FILE   a file (programs come with their shared libraries)

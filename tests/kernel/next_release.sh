@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# next_release.sh VERSION: the driver as the next release may have it: the same sources, images of the next version. Prints the
-# .ko, built against that kernel.
+# next_release.sh VERSION: the driver as the next release may have it: the same sources, images of the next version.
+# Prints the .ko, built against that kernel.
 set -euo pipefail
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"

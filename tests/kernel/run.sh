@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# run.sh BUILD: all tests that want a real kernel: the emulated hosts themselves, the driver on 6.12 and 6.1 and, where it is in
-# the cache or the mode is full, on the tailored kernel; moves between two hosts with the programs of the build folder BUILD.
+# run.sh BUILD: all tests that want a real kernel: the emulated hosts themselves, the driver on 6.12 and 6.1 and, where
+# it is in the cache or the mode is full, on the tailored kernel; moves between two hosts with the programs of the build
+# folder BUILD.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 2
 build=$(realpath "$1")

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# secureboot_test.sh [VERSION]: the driver on a host with Secure Boot (OVMF, Debian's signed kernel): loaded when it is signed with
-# a key of the machine's owner (MOK) or of the firmware (db), refused when it is unsigned or signed by a stranger. First a boot
-# in which the firmware learns its keys; nothing is enforced there, and the unsigned module loads.
+# secureboot_test.sh [VERSION]: the driver on a host with Secure Boot (OVMF, Debian's signed kernel): loaded when it is
+# signed with a key of the machine's owner (MOK) or of the firmware (db), refused when it is unsigned or signed by a
+# stranger. First a boot in which the firmware learns its keys; nothing is enforced there, and the unsigned module
+# loads.
 set -euo pipefail
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"

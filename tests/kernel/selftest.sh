@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# selftest.sh [VERSION]: do the emulated hosts themselves work? Two guests talk to each other over their cable and to this
-# machine through their forwarded ports; status, share, crash and dirty kernel log are seen for what they are.
+# selftest.sh [VERSION]: do the emulated hosts themselves work? Two guests talk to each other over their cable and to
+# this machine through their forwarded ports; status, share, crash and dirty kernel log are seen for what they are.
 set -euo pipefail
 # shellcheck source=guest.sh
 . "$(dirname "$0")/guest.sh"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# tailor.sh [--cached]: a 6.12 made for tests out of Debian's source, with what tailored.config asks for: iommufd, device
-# cdevs, KASAN, lockdep, kmemleak. Takes ten minutes on two cores and 3 GB while it runs, once: the cache keeps it.
-# Prints two lines as fetch.sh does. With --cached it fails when there is no such kernel yet.
+# tailor.sh [--cached]: a 6.12 made for tests out of Debian's source, with what tailored.config asks for: iommufd,
+# device cdevs, KASAN, lockdep, kmemleak. Takes ten minutes on two cores and 3 GB while it runs, once: the cache keeps
+# it. Prints two lines as fetch.sh does. With --cached it fails when there is no such kernel yet.
 # Everywhere else this kernel's version is called 6.12-tailored.
 set -euo pipefail
 # shellcheck source=common.sh

@@ -80,7 +80,8 @@ end:	do
 		token[m] = s_peer[m];
 #endif
 		check() }
-	// Rule 3: alone, at any moment while ACTIVE: a deadline, a failure, a broken connection, S's own agent restarted.
+	// Rule 3: alone, at any moment while ACTIVE: a deadline, a failure, a broken connection, S's own agent
+	// restarted.
 	:: atomic { !s_mute && s_word[m] == ACTIVE && !s_left[m] -> s_write(m, RETURNING) }
 #ifdef TWO_COORDINATORS
 	:: atomic { !s_mute && s_word[m] == ACTIVE && MAY(unwind[m], 0) ->

@@ -191,7 +191,8 @@ static void on_wire(struct world *w, void *arg)
 	struct sim_mig *from = w->agent[l->from]->mig[l->migration], *to = w->agent[l->to]->mig[l->migration];
 
 	if (!sim_reaches(w, SIM_HOST + l->from, SIM_HOST + l->to) || sim_fault(w, SIM_LINK)) {
-		// Nothing that was sent later arrives either: the receiver's end is dead at once, and hears of it in time.
+		// Nothing that was sent later arrives either: the receiver's end is dead at once, and hears of it in
+		// time.
 		uint64_t dead = ++w->numbers;
 		if (from && from->conn == l->conn)
 			lose_in(from, sim_random(w, 1 * S));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ledger on a disk that fails or loses power at its n-th operation, for every n of three migrations' words. What was
-// acknowledged must be there at the next start, and nothing that the rules forbid.
+// The ledger on a disk that fails or loses power at its n-th operation, for every n of three migrations' words. What
+// was acknowledged must be there at the next start, and nothing that the rules forbid.
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>

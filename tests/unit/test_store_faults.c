@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The coordinator's store on a disk that fails or loses power at its n-th operation, for every n of a migration's records.
+// The coordinator's store on a disk that fails or loses power at its n-th operation, for every n of a migration's
+// records.
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Devices of the kernel: what is common to both APIs, and the group API (one type1v2 container for all groups of the VM).
+// Devices of the kernel: what is common to both APIs, and the group API (one type1v2 container for all groups of the
+// VM).
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>

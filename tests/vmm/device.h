@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The VM's devices and the ways to reach them: VFIO (by device file and iommufd, or by group and type1), and the simulated
-// host.
+// The VM's devices and the ways to reach them: VFIO (by device file and iommufd, or by group and type1), and the
+// simulated host.
 // Register, window and config accesses may come from any thread; the rest from the main thread.
 #ifndef TV_DEVICE_H
 #define TV_DEVICE_H

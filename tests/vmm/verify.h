@@ -31,8 +31,8 @@ struct tv_report {
 // `stall_ms`: an engine that has not moved for so long does not move.
 void tv_verify(struct tv_vm *vm, unsigned stall_ms, struct tv_report *ret);
 
-// As the guest's driver does it: all engines at rest and everything checked, then one device is reset, set up and started
-// anew, and the rest goes on. Main thread, vCPU parked.
+// As the guest's driver does it: all engines at rest and everything checked, then one device is reset, set up and
+// started anew, and the rest goes on. Main thread, vCPU parked.
 int tv_reset_device(struct tv_vm *vm, unsigned i, unsigned stall_ms, struct tv_report *report, struct ls_error *err);
 
 json_t *tv_report_json(const struct tv_vm *vm, const struct tv_report *report);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What kmod_test.sh must notice, on demand: echo NAME >/sys/kernel/debug/faulty. For kmod_controls.sh alone; no part of the
- * driver, and the module goes nowhere but into an emulated host.
+ * What kmod_test.sh must notice, on demand: echo NAME >/sys/kernel/debug/faulty. For kmod_controls.sh alone; no part of
+ * the driver, and the module goes nowhere but into an emulated host.
  */
 #include <linux/completion.h>
 #include <linux/debugfs.h>
