@@ -37,7 +37,8 @@ def test_what_is_open_unwinds_and_then_it_ends(pair, side, gate):
     told_to_stop(pair.agents[side])
     assert pair.agents[side].process.wait(timeout=LIMIT) == 0
     pair.agents[side].reader.join(timeout=LIMIT)
-    assert any("word=RETURNED" if side == 0 else "word=ABORTED" in line for line in pair.agents[side].seen)
+    word = "word=ABORTED" if side else "word=RETURNED"
+    assert any(word in line for line in pair.agents[side].seen), pair.agents[side].seen
     other = pair.agents[not side]
     assert ended(list(other.watch(name))) == (3 if side == 0 else RETURNED)
 
