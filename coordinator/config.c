@@ -36,8 +36,12 @@ static void *object(void *user, const char *section, const char *name, int line,
 	struct ls_coord_config *c = user;
 	struct ls_host_config *h;
 
-	if (strcmp(section, "coordinator") == 0)
+	if (strcmp(section, "coordinator") == 0 && !name)
 		return c;
+	if (strcmp(section, "host") != 0) {
+		ls_fail(err, LS_E_CONFIG, EINVAL, "the section is [coordinator], without a name");
+		return NULL;
+	}
 	if (!name || !ls_name_valid(name)) {
 		ls_fail(err, LS_E_CONFIG, EINVAL,
 			"a host's section is [host NAME], NAME being 1 to 63 of [A-Za-z0-9._-]");
@@ -54,6 +58,7 @@ static void *object(void *user, const char *section, const char *name, int line,
 	}
 	h = &c->host[c->n_hosts++];
 	snprintf(h->name, sizeof(h->name), "%s", name);
+	h->line = line;
 	return h;
 }
 
@@ -73,19 +78,40 @@ static int check_address(const struct ls_coord_config *c, const char *path, cons
 		       path, key, address);
 }
 
-static int check_plain(const struct ls_coord_config *c, const char *path, struct ls_error *err)
+static int check_host(const struct ls_coord_config *c, const char *path, const struct ls_host_config *h,
+		      struct ls_error *err)
 {
-	char key[100];
+	struct ls_address parsed;
+	char key[100], at[300], why[400];
+	int r;
+
+	snprintf(key, sizeof(key), "[host %s] agent", h->name);
+	snprintf(at, sizeof(at), "%.280s:%d", path, h->line);
+	r = check_address(c, at, key, h->agent, err);
+	if (r < 0)
+		return r;
+	if (ls_address_parse(h->stream, &parsed, why, sizeof(why)) < 0)
+		return ls_fail(err, LS_E_CONFIG, EINVAL, "%s: [host %s] stream: %.150s", at, h->name, why);
+	if (parsed.kind == LS_ADDRESS_UNIX)
+		return ls_fail(err, LS_E_CONFIG, EINVAL, "%s: [host %s] stream=%.100s: another host cannot reach it", at,
+			       h->name, h->stream);
+	for (const struct ls_host_config *o = c->host; o < h; o++)
+		if (strcmp(o->agent, h->agent) == 0)
+			return ls_fail(err, LS_E_CONFIG, EEXIST, "%s: [host %s] agent=%.100s: host %s has the same", at,
+				       h->name, h->agent, o->name);
+	return 0;
+}
+
+static int check_all(const struct ls_coord_config *c, const char *path, struct ls_error *err)
+{
 	int r;
 
 	if (strcmp(c->plaintext, "any") != 0 && strcmp(c->plaintext, "loopback") != 0)
 		return ls_fail(err, LS_E_CONFIG, EINVAL, "%s: [coordinator] plaintext is `loopback` or `any`, not `%s`",
 			       path, c->plaintext);
 	r = check_address(c, path, "[coordinator] listen", c->listen, err);
-	for (unsigned i = 0; r == 0 && i < c->n_hosts; i++) {
-		snprintf(key, sizeof(key), "[host %s] agent", c->host[i].name);
-		r = check_address(c, path, key, c->host[i].agent, err);
-	}
+	for (unsigned i = 0; r == 0 && i < c->n_hosts; i++)
+		r = check_host(c, path, &c->host[i], err);
 	return r;
 }
 
@@ -97,7 +123,7 @@ int ls_coord_config_load(const char *path, struct ls_coord_config **ret, struct 
 	snprintf(c->plaintext, sizeof(c->plaintext), "loopback");
 	r = ls_config_load(path, keys, sizeof(keys) / sizeof(keys[0]), object, c, err);
 	if (r == 0)
-		r = check_plain(c, path, err);
+		r = check_all(c, path, err);
 	if (r < 0) {
 		free(c);
 		return r;

@@ -21,6 +21,7 @@ struct ls_host_config {
 	char name[64];
 	char agent[160];  // the agent's gRPC address (proto/rpc/address.h)
 	char stream[160]; // where other agents reach it; told to the source at Prepare
+	int line;	  // of its section
 };
 
 struct ls_coord_config {

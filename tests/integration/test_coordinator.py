@@ -249,7 +249,15 @@ def test_giving_up_a_watch_does_not_cancel_the_migration(c):
     ("[coordinator]\nid=one\nlisten=127.0.0.1:1\nstore=/x\n[host a]\nagent=nowhere\nstream=127.0.0.1:2\n",
      'address "nowhere": no port'),
     ("[coordinator]\nid=one\nlisten=127.0.0.1:1\nstore=/x\ncolour=red\n", "colour"),
-    ("[coordinator]\nid=one\nlisten=127.0.0.1:1\nstore=/x\n[host a]\nagent=10.0.0.1:1\nstream=10.0.0.1:2\n", "[host a]"),
+    ("[coordinator]\nid=one\nlisten=127.0.0.1:1\nstore=/x\n[host a]\nagent=127.0.0.1:1\nstream=unix:/x\n",
+     "another host cannot"),
+    ("[coordinator]\nid=one\nlisten=127.0.0.1:1\nstore=/x\n[host a]\nagent=127.0.0.1:1\nstream=2\n",
+     "ini:5: [host a] stream"),
+    ("[coordinator]\nid=one\nlisten=127.0.0.1:1\nstore=/x\n[host a]\nagent=127.0.0.1:1\nstream=127.0.0.1:2\n"
+     "[host b]\nagent=127.0.0.1:1\nstream=127.0.0.1:3\n", "ini:8: [host b] agent=127.0.0.1:1: host a has the same"),
+    ("[coordinator one]\nid=one\nlisten=127.0.0.1:1\nstore=/x\n", "without a name"),
+    ("[coordinator]\nid=one\nlisten=127.0.0.1:1\nstore=/x\n[host a]\nagent=10.0.0.1:1\nstream=10.0.0.1:2\n",
+     "ini:5: [host a] agent=10.0.0.1:1 is not loopback"),
     ("[coordinator]\nid=one\nlisten=127.0.0.1:1\nstore=/x\n[host a]\nagent=127.0.0.1:1\n", "stream"),
     ("[coordinator]\nlisten=127.0.0.1:1\nstore=/x\n", "id")])
 def test_a_bad_configuration_is_one_clear_line(tmp_path, text, says):
