@@ -180,7 +180,8 @@ static int restart_all(struct ls_agent *a, struct ls_error *err)
 	for (struct ls_known *k = a->known; k && r == 0; k = k->next) {
 		if (k->record.done && !k->record.conflict)
 			continue;
-		ls_log(LS_LOG_WARN, "migration.open", "migration=%s vm=%s word=%s cause=\"left by an earlier life of this agent\"",
+		ls_log(LS_LOG_WARN, "migration.open",
+		       "migration=%s vm=%s word=%s cause=\"left by an earlier life of this agent\"",
 		       k->record.migration, k->record.vm, ls_word_name(k->record.word));
 		r = ls_migration_restart(a, k, err);
 	}

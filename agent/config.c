@@ -91,8 +91,10 @@ static int check_address(struct ls_agent_config *c, const char *key, const char 
 	if (ls_address_parse(text, &address, why, sizeof(why)) < 0)
 		return REFUSE(c, c->line, "%s: %.150s", key, why);
 	if (strcmp(c->plaintext, "any") != 0 && !ls_address_is_local(&address))
-		return REFUSE(c, c->line, "%s=%.60s is not loopback: connections are plain text, and only plaintext=any, "
-			      "for a test network, allows that", key, text);
+		return REFUSE(c, c->line,
+			      "%s=%.60s is not loopback: connections are plain text, and only plaintext=any, "
+			      "for a test network, allows that",
+			      key, text);
 	if (strcmp(key, "stream") == 0 && address.kind != LS_ADDRESS_IP)
 		return REFUSE(c, c->line, "%s=%.60s: wants IP:port", key, text);
 	return 0;
@@ -107,7 +109,8 @@ static int check_vm(struct ls_agent_config *c, const struct ls_vm_config *vm, st
 	if (qmp != (vm->qmp[0] != 0))
 		return REFUSE(c, vm->line, "[vm %s]: qmp= belongs to adapter=qmp, and only there", vm->name);
 	if (exec != (vm->pause[0] != 0) || exec != (vm->resume[0] != 0))
-		return REFUSE(c, vm->line, "[vm %s]: pause= and resume= belong to adapter=exec, and only there", vm->name);
+		return REFUSE(c, vm->line, "[vm %s]: pause= and resume= belong to adapter=exec, and only there",
+			      vm->name);
 	return 0;
 }
 

@@ -21,8 +21,10 @@ int ls_ledger_sql_each(sqlite3 *db, ls_ledger_each_fn *each, void *user, struct 
 	sqlite3_stmt *q = NULL;
 	int step, r = 0;
 
-	if (sqlite3_prepare_v2(db, "SELECT id, vm, side, word, term, coordinator, created_ms, request, done,"
-				   " conflict, cause, heard FROM migration ORDER BY created_ms, id", -1, &q, NULL) != SQLITE_OK)
+	if (sqlite3_prepare_v2(db,
+			       "SELECT id, vm, side, word, term, coordinator, created_ms, request, done,"
+			       " conflict, cause, heard FROM migration ORDER BY created_ms, id",
+			       -1, &q, NULL) != SQLITE_OK)
 		return ls_ledger_sql_failed(db, "cannot be read", err);
 	while ((step = sqlite3_step(q)) == SQLITE_ROW) {
 		struct ls_ledger_record record = {
@@ -58,8 +60,8 @@ int ls_ledger_sql_each_claim(sqlite3 *db, ls_ledger_each_claim_fn *each, void *u
 	sqlite3_stmt *q = NULL;
 	int step;
 
-	if (sqlite3_prepare_v2(db, "SELECT migration, host, method, evidence, actor, time_ms FROM claim ORDER BY rowid", -1,
-			       &q, NULL) != SQLITE_OK)
+	if (sqlite3_prepare_v2(db, "SELECT migration, host, method, evidence, actor, time_ms FROM claim ORDER BY rowid",
+			       -1, &q, NULL) != SQLITE_OK)
 		return ls_ledger_sql_failed(db, "cannot be read", err);
 	while ((step = sqlite3_step(q)) == SQLITE_ROW) {
 		struct ls_ledger_claim claim = { .method = (unsigned)sqlite3_column_int(q, 2),
@@ -81,7 +83,8 @@ static int each_word(sqlite3 *db, const struct ls_ledger_reader *reader, struct 
 	sqlite3_stmt *q = NULL;
 	int step;
 
-	if (sqlite3_prepare_v2(db, "SELECT migration, word, time_ms FROM word ORDER BY rowid", -1, &q, NULL) != SQLITE_OK)
+	if (sqlite3_prepare_v2(db, "SELECT migration, word, time_ms FROM word ORDER BY rowid", -1, &q, NULL) !=
+	    SQLITE_OK)
 		return ls_ledger_sql_failed(db, "cannot be read", err);
 	while ((step = sqlite3_step(q)) == SQLITE_ROW) {
 		copy_text(migration, sizeof(migration), q, 0);

@@ -44,7 +44,8 @@ int ls_ledger_sql_ask(sqlite3 *db, const char *sql, char *ret, size_t size, stru
 static int prepare_file(sqlite3 *db, const char *path, bool writable, struct ls_error *err)
 {
 	char answer[64];
-	int r = ls_ledger_sql_exec(db, "PRAGMA busy_timeout = 2000; PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL;", "open", err);
+	int r = ls_ledger_sql_exec(
+		db, "PRAGMA busy_timeout = 2000; PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL;", "open", err);
 
 	if (r == 0 && writable)
 		r = ls_ledger_sql_exec(db, "PRAGMA journal_mode = WAL;", "open", err);
@@ -168,8 +169,11 @@ int ls_ledger_sql_begin(sqlite3 *db, const struct ls_ledger_record *record, stru
 		r = write_term(db, record->term, record->coordinator, err);
 	if (r < 0)
 		return r;
-	if (sqlite3_prepare_v2(db, "INSERT INTO migration (id, vm, side, word, term, coordinator, created_ms, request, done)"
-				   " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", -1, &q, NULL) == SQLITE_OK) {
+	if (sqlite3_prepare_v2(
+		    db,
+		    "INSERT INTO migration (id, vm, side, word, term, coordinator, created_ms, request, done)"
+		    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		    -1, &q, NULL) == SQLITE_OK) {
 		sqlite3_bind_text(q, 1, record->migration, -1, SQLITE_STATIC);
 		sqlite3_bind_text(q, 2, record->vm, -1, SQLITE_STATIC);
 		sqlite3_bind_int(q, 3, record->side);
@@ -233,13 +237,14 @@ static int mark(sqlite3 *db, const char *sql, const char *migration, const char 
 // An operator who closes a conflict has seen it.
 int ls_ledger_sql_close(sqlite3 *db, const char *migration, struct ls_error *err)
 {
-	return mark(db, "UPDATE migration SET done = 1, conflict = 2 * (conflict <> 0) WHERE id = ?", migration, NULL, "close",
-		    err);
+	return mark(db, "UPDATE migration SET done = 1, conflict = 2 * (conflict <> 0) WHERE id = ?", migration, NULL,
+		    "close", err);
 }
 
 int ls_ledger_sql_conflict(sqlite3 *db, const char *migration, struct ls_error *err)
 {
-	return mark(db, "UPDATE migration SET conflict = 1 WHERE id = ? AND conflict = 0", migration, NULL, "conflict", err);
+	return mark(db, "UPDATE migration SET conflict = 1 WHERE id = ? AND conflict = 0", migration, NULL, "conflict",
+		    err);
 }
 
 int ls_ledger_sql_heard(sqlite3 *db, const char *migration, struct ls_error *err)

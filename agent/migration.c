@@ -66,16 +66,18 @@ static void ask_vmm(struct ls_migration *m, enum ls_vmm_op op)
 void ls_migration_on_job(void *user, const struct ls_job_result *result)
 {
 	struct slot *s = user;
-	uint32_t restarts = ls_worker_progress(s->m->dev[s->i]->worker)->restarts;
+	const char *id = s->m->params.migration, *device = s->m->dev[s->i]->config->name;
+	const struct ls_worker_progress *p = ls_worker_progress(s->m->dev[s->i]->worker);
+	uint32_t restarts = p->restarts;
+	unsigned long long left = p->initial_left;
 
 	if (restarts > s->restarts)
-		ls_log(LS_LOG_INFO, "device.started-over", "migration=%s device=%s restarts=%u cause=\"its guest reset it\"",
-		       s->m->params.migration, s->m->dev[s->i]->config->name, restarts);
+		ls_log(LS_LOG_INFO, "device.started-over",
+		       "migration=%s device=%s restarts=%u cause=\"its guest reset it\"", id, device, restarts);
 	s->restarts = restarts;
-	if (result->kind == LS_JOB_PRECOPY && result->status == 0 && ls_worker_progress(s->m->dev[s->i]->worker)->initial_left)
-		ls_log(LS_LOG_WARN, "precopy.initial-left", "migration=%s device=%s bytes=%llu cause=\"goes in the pause\"",
-		       s->m->params.migration, s->m->dev[s->i]->config->name,
-		       (unsigned long long)ls_worker_progress(s->m->dev[s->i]->worker)->initial_left);
+	if (result->kind == LS_JOB_PRECOPY && result->status == 0 && left)
+		ls_log(LS_LOG_WARN, "precopy.initial-left",
+		       "migration=%s device=%s bytes=%llu cause=\"goes in the pause\"", id, device, left);
 	if (result->kind == LS_JOB_ADOPT && result->status == 0)
 		ls_migration_keep(s->m, s->i, result->fd);
 	if (result->kind == LS_JOB_SEND && result->status == 0)
@@ -105,7 +107,8 @@ static void submit(struct ls_migration *m, const struct ls_role_action *a)
 		job.fd = m->slot[i].lent;
 		m->slot[i].lent = -1;
 		if (job.fd < 0 && m->vmm && m->vmm->ops->lends)
-			r = ls_fail(&failed.error, LS_E_VMM_FAILED, ENODEV, "the VMM of %s does not lend it", m->params.vm);
+			r = ls_fail(&failed.error, LS_E_VMM_FAILED, ENODEV, "the VMM of %s does not lend it",
+				    m->params.vm);
 	}
 	if (r == 0 && !m->dev[i])
 		r = ls_fail(&failed.error, LS_E_NOT_FOUND, ENODEV, "is not in %s any more, or another migration has it",
@@ -318,8 +321,8 @@ void ls_migration_begin(struct ls_migration *m)
 		m->dev[i]->done = ls_migration_on_job;
 		m->dev[i]->user = &m->slot[i];
 	}
-	ls_log(LS_LOG_INFO, "migration.begun", "migration=%s vm=%s side=%s devices=%u", m->params.migration, m->params.vm,
-	       m->params.side == LS_SIDE_SOURCE ? "source" : "destination", m->params.schedule.n_devices);
+	ls_log(LS_LOG_INFO, "migration.begun", "migration=%s vm=%s side=%s devices=%u", m->params.migration,
+	       m->params.vm, m->params.side == LS_SIDE_SOURCE ? "source" : "destination", m->params.schedule.n_devices);
 	ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_BEGIN,
 						     .word = m->params.side == LS_SIDE_SOURCE ? LS_WORD_ACTIVE :
 											      LS_WORD_UNDECIDED });

@@ -26,7 +26,8 @@ static void on_persisted(void *user, int status, const struct ls_error *err)
 		ls_agent_known(a, m->params.migration)->record.word = event.word;
 		ls_log(LS_LOG_INFO, "word", "migration=%s word=%s", m->params.migration, ls_word_name(event.word));
 	} else {
-		ls_log_error("ledger.failed", err, "migration=%s word=%s", m->params.migration, ls_word_name(event.word));
+		ls_log_error("ledger.failed", err, "migration=%s word=%s", m->params.migration,
+			     ls_word_name(event.word));
 	}
 	ls_migration_feed(m, event);
 	if (status < 0)

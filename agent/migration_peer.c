@@ -26,7 +26,8 @@ typedef Lockstep__V1__Frame Frame;
 
 static const char *fault_name(enum ls_msg_kind kind)
 {
-	static const char *const names[] = { "blobs", "consent-request", "consent", "started", "abort", "word-query", "word" };
+	static const char *const names[] = { "blobs", "consent-request", "consent", "started",
+					     "abort", "word-query",      "word" };
 
 	return (unsigned)kind < sizeof(names) / sizeof(names[0]) ? names[kind] : "other";
 }
@@ -101,7 +102,8 @@ static int images_from(const struct ls_migration *m, Lockstep__V1__DeviceDigest 
 	for (size_t k = 0; k < n; k++) {
 		int i = device_index(m, from[k]->device);
 		if (i < 0 || (msg->devices & 1u << i) || from[k]->digest.len != LS_DIGEST_SIZE)
-			return ls_fail(err, LS_E_INVALID, EPROTO, "a digest of an unknown device, given twice, or of a wrong size");
+			return ls_fail(err, LS_E_INVALID, EPROTO,
+				       "a digest of an unknown device, given twice, or of a wrong size");
 		msg->devices |= 1u << i;
 		msg->image[i].length = from[k]->length;
 		memcpy(msg->image[i].digest, from[k]->digest.data, LS_DIGEST_SIZE);
@@ -133,7 +135,8 @@ static void abort_error(const Lockstep__V1__ErrorDetail *from, struct ls_error *
 	memset(ret, 0, sizeof(*ret));
 	if (!from)
 		return;
-	ls_fail(ret, ls_reason_parse(from->reason), from->errno_value > 0 ? from->errno_value : 0, "%.250s", from->message);
+	ls_fail(ret, ls_reason_parse(from->reason), from->errno_value > 0 ? from->errno_value : 0, "%.250s",
+		from->message);
 	text(ret->device, sizeof(ret->device), from->device);
 	text(ret->arc, sizeof(ret->arc), from->arc);
 	text(ret->host, sizeof(ret->host), from->host);
@@ -185,7 +188,8 @@ static int to_msg(struct ls_migration *m, const Frame *f, struct ls_role_msg *ms
 		text(msg->ledger_id, sizeof(msg->ledger_id), f->word->ledger_id);
 		return 1;
 	default:
-		return ls_fail(err, LS_E_INVALID, EPROTO, "a frame \"%s\" on a control connection", ls_frame_kind_name(f));
+		return ls_fail(err, LS_E_INVALID, EPROTO, "a frame \"%s\" on a control connection",
+			       ls_frame_kind_name(f));
 	}
 }
 
@@ -196,7 +200,8 @@ static void on_first(struct ls_migration *m, const Frame *f)
 	if (f->kind_case == LOCKSTEP__V1__FRAME__KIND_OPENED && f->opened->protocol == LS_PROTOCOL) {
 		ls_fault(agent_peer_up);
 		m->conn_up = true;
-		ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_PEER_UP, .ledger_id = f->opened->ledger_id });
+		ls_migration_feed(m,
+				  (struct ls_role_event){ .kind = LS_EV_PEER_UP, .ledger_id = f->opened->ledger_id });
 		return;
 	}
 	if (f->kind_case == LOCKSTEP__V1__FRAME__KIND_ERROR)
@@ -284,7 +289,8 @@ int ls_migration_stream(struct ls_migration *m, int fd, const char *device, stru
 	if (i < 0)
 		r = ls_fail(err, LS_E_NOT_FOUND, ENOENT, "the migration has no device %.63s", device);
 	else if (m->slot[i].streamed || ls_role_unwinding(m->role) || m->ended)
-		r = ls_fail(err, LS_E_INVALID, EALREADY, "the device's stream has been opened before, or is not wanted any more");
+		r = ls_fail(err, LS_E_INVALID, EALREADY,
+			    "the device's stream has been opened before, or is not wanted any more");
 	if (r < 0) {
 		close(fd);
 		return r;

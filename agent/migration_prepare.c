@@ -83,9 +83,13 @@ static void on_begun(void *user, int status, const struct ls_error *err)
 		return;
 	}
 	ls_fault(agent_prepare_done);
-	struct ls_ledger_record record = { .side = m->params.side, .term = m->term, .created_ms = ls_unix_ms(),
-					   .word = m->params.side == LS_SIDE_SOURCE ? LS_WORD_ACTIVE : LS_WORD_UNDECIDED,
-					   .request = m->request, .request_len = m->request_len };
+	struct ls_ledger_record record = { .side = m->params.side,
+					   .term = m->term,
+					   .created_ms = ls_unix_ms(),
+					   .word = m->params.side == LS_SIDE_SOURCE ? LS_WORD_ACTIVE
+										    : LS_WORD_UNDECIDED,
+					   .request = m->request,
+					   .request_len = m->request_len };
 	memcpy(record.migration, m->params.migration, sizeof(record.migration));
 	memcpy(record.vm, m->params.vm, sizeof(record.vm));
 	memcpy(record.coordinator, m->coordinator, sizeof(record.coordinator));
@@ -96,9 +100,13 @@ static void on_begun(void *user, int status, const struct ls_error *err)
 
 static void write_first_word(struct ls_migration *m)
 {
-	struct ls_ledger_record record = { .side = m->params.side, .term = m->term, .created_ms = ls_unix_ms(),
-					   .request = m->request, .request_len = m->request_len,
-					   .word = m->params.side == LS_SIDE_SOURCE ? LS_WORD_ACTIVE : LS_WORD_UNDECIDED };
+	struct ls_ledger_record record = { .side = m->params.side,
+					   .term = m->term,
+					   .created_ms = ls_unix_ms(),
+					   .request = m->request,
+					   .request_len = m->request_len,
+					   .word = m->params.side == LS_SIDE_SOURCE ? LS_WORD_ACTIVE
+										    : LS_WORD_UNDECIDED };
 
 	memcpy(record.migration, m->params.migration, sizeof(record.migration));
 	memcpy(record.vm, m->params.vm, sizeof(record.vm));
@@ -193,8 +201,9 @@ static void on_lent(void *user, const struct ls_error *err, struct ls_lent *lent
 	if (err) {
 		keep_failure(m, err);
 	} else if (found != m->params.schedule.n_devices || found != lent->n) {
-		ls_fail(&own, LS_E_VMM_FAILED, 0, "the VMM of %s lends %u devices, %u of the %u that the schedule moves",
-			m->params.vm, lent->n, found, m->params.schedule.n_devices);
+		ls_fail(&own, LS_E_VMM_FAILED, 0,
+			"the VMM of %s lends %u devices, %u of the %u that the schedule moves", m->params.vm, lent->n,
+			found, m->params.schedule.n_devices);
 		keep_failure(m, &own);
 	}
 	if (m->failure.reason)
@@ -260,7 +269,8 @@ static int repeated(struct ls_migration *m, const uint8_t *request, size_t len, 
 	if (len != m->request_len || memcmp(request, m->request, len) != 0)
 		REFUSE(ALREADY_EXISTS, "migration %s was prepared with another request", m->params.migration);
 	if (m->restarted)
-		REFUSE(ALREADY_EXISTS, "migration %s was given up in a restart, with the word %s: a retry wants a new id",
+		REFUSE(ALREADY_EXISTS,
+		       "migration %s was given up in a restart, with the word %s: a retry wants a new id",
 		       m->params.migration, ls_word_name(ls_role_word(m->role)));
 	ls_migration_wait(m, waiter);
 	return 0;
@@ -332,8 +342,8 @@ int ls_migration_prepare(struct ls_agent *a, const Lockstep__V1__PrepareRequest 
 	if (known || a->stopping) {
 		free(request);
 		if (known)
-			REFUSE(ALREADY_EXISTS, "migration %s is over here with the word %s: a retry wants a new id", q->migration,
-			       ls_word_name(known->record.word));
+			REFUSE(ALREADY_EXISTS, "migration %s is over here with the word %s: a retry wants a new id",
+			       q->migration, ls_word_name(known->record.word));
 		REFUSE(UNAVAILABLE, "the agent is stopping");
 	}
 	reap(a);

@@ -52,7 +52,8 @@ static void look(uv_timer_t *timer)
 		rest[i].sent = sent - before;
 		rest[i].sending_ns = ls_now_ns() - s->send_ns;
 	}
-	ls_migration_feed(m, (struct ls_role_event){ .kind = LS_EV_REST, .rest_ns = ls_rest_ns(rest, n, load_left(m)) });
+	ls_migration_feed(m,
+			  (struct ls_role_event){ .kind = LS_EV_REST, .rest_ns = ls_rest_ns(rest, n, load_left(m)) });
 }
 
 void ls_migration_watch_rest(struct ls_migration *m)

@@ -82,9 +82,10 @@ static struct ls_migration *rebuild(struct ls_agent *a, const struct ls_ledger_r
 	ProtobufCMessage *base;
 	struct ls_migration *m;
 
-	if (ls_pb_unpack(&lockstep__v1__prepare_request__descriptor, REQUEST_BUDGET, record->request, record->request_len,
-			 &base) < 0) {
-		ls_fail(err, LS_E_LEDGER, EUCLEAN, "ledger: the request of migration %s cannot be read", record->migration);
+	if (ls_pb_unpack(&lockstep__v1__prepare_request__descriptor, REQUEST_BUDGET, record->request,
+			 record->request_len, &base) < 0) {
+		ls_fail(err, LS_E_LEDGER, EUCLEAN, "ledger: the request of migration %s cannot be read",
+			record->migration);
 		return NULL;
 	}
 	m = ls_migration_new(a);

@@ -20,7 +20,8 @@ bool ls_notify_keep(const char *migration, const char *device, int fd)
 	snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s/%s\nFDPOLL=0", migration, device);
 	int r = fd < 0 ? -EBADF : ls_notify_send(text, fd);
 	if (r < 0 && r != -ENOENT)
-		ls_log(LS_LOG_WARN, "fdstore.failed", "migration=%s device=%s cause=\"%s\"", migration, device, strerror(-r));
+		ls_log(LS_LOG_WARN, "fdstore.failed", "migration=%s device=%s cause=\"%s\"", migration, device,
+		       strerror(-r));
 	return r == 0;
 }
 

@@ -31,8 +31,8 @@ void ls_agent_fall_silent(struct ls_agent *a, const struct ls_error *cause)
 	if (a->silent.reason)
 		return;
 	a->silent = *cause;
-	ls_fail(&err, LS_E_LEDGER, cause->err, "the ledger of %s has failed: what counts is on the disk, restart to read it",
-		a->config->host);
+	ls_fail(&err, LS_E_LEDGER, cause->err,
+		"the ledger of %s has failed: what counts is on the disk, restart to read it", a->config->host);
 	ls_log_error("agent.silent", cause, "host=%s", a->config->host);
 	ls_notify("STATUS=the ledger has failed: restart the agent");
 	for (struct ls_migration *m = a->migrations; m; m = m->next)
@@ -52,7 +52,8 @@ static void on_term(void *user, int status, const struct ls_error *failure)
 	} else if (o->term > a->term_durable) {
 		a->term_durable = o->term;
 	}
-	if (ls_agent_may_speak(a, &err) < 0 || ls_term_check(a->term, a->coordinator, o->term, o->coordinator, &err) < 0)
+	if (ls_agent_may_speak(a, &err) < 0 ||
+	    ls_term_check(a->term, a->coordinator, o->term, o->coordinator, &err) < 0)
 		o->then(o->user, &err);
 	else
 		o->then(o->user, NULL);

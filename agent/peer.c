@@ -111,8 +111,8 @@ static struct ls_migration *find(struct ls_agent *a, const Lockstep__V1__Open *o
 	struct ls_migration *m = ls_migration_recall(a, open->migration);
 
 	if (open->protocol_min > LS_PROTOCOL || open->protocol_max < LS_PROTOCOL) {
-		ls_fail(err, LS_E_INVALID, EPROTONOSUPPORT, "protocol %u to %u, this agent speaks %u", open->protocol_min,
-			open->protocol_max, LS_PROTOCOL);
+		ls_fail(err, LS_E_INVALID, EPROTONOSUPPORT, "protocol %u to %u, this agent speaks %u",
+			open->protocol_min, open->protocol_max, LS_PROTOCOL);
 		return NULL;
 	}
 	// An unknown migration and a wrong token look the same from outside.
@@ -198,7 +198,8 @@ static void on_connection(void *user, int fd, const struct sockaddr *from)
 
 	g = p->n < CONNECTIONS_MAX ? calloc(1, sizeof(*g)) : NULL;
 	if (!g) {
-		ls_log(LS_LOG_WARN, "peer.refused", "cause=\"more than %d connections without an Open\"", CONNECTIONS_MAX);
+		ls_log(LS_LOG_WARN, "peer.refused", "cause=\"more than %d connections without an Open\"",
+		       CONNECTIONS_MAX);
 		close(fd);
 		return;
 	}
@@ -236,7 +237,8 @@ int ls_peers_open(struct ls_agent *a, struct ls_peers **ret, struct ls_error *er
 	fd = socket(address.socket.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
 	    bind(fd, &address.socket.any, size) < 0 || listen(fd, 128) < 0) {
-		int r = ls_fail(err, LS_E_CONFIG, errno, "cannot listen on %.200s: %s", a->config->stream, strerror(errno));
+		int r = ls_fail(err, LS_E_CONFIG, errno, "cannot listen on %.200s: %s", a->config->stream,
+				strerror(errno));
 		if (fd >= 0)
 			close(fd);
 		free(p);

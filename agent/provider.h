@@ -65,7 +65,8 @@ struct ls_provider {
 	int (*open)(const char *path, int fd, struct ls_dev **ret, struct ls_error *err);
 	void (*close)(struct ls_dev *dev); // NULL is fine
 	// NULL: VMMs open these devices themselves. LS_GIFT_ANY: whichever way this host has. All or, on failure, none.
-	int (*open_gift)(const char *const *path, unsigned n, enum ls_gift_way way, struct ls_gift *ret, struct ls_error *err);
+	int (*open_gift)(const char *const *path, unsigned n, enum ls_gift_way way, struct ls_gift *ret,
+			 struct ls_error *err);
 	int (*fd)(const struct ls_dev *dev); // the device's, borrowed: to be kept over a restart of the agent
 
 	int (*probe)(struct ls_dev *dev, struct ls_dev_caps *ret, struct ls_error *err);

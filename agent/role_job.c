@@ -91,8 +91,9 @@ void role_on_job(struct ls_role *r, unsigned device, const struct ls_job_result 
 	}
 	if (strayed(r, d, before, job)) {
 		struct ls_job_result bad = *job;
-		bad.status = ls_fail(&bad.error, LS_E_BAD_STATE, EIO, "in %s before and in %s after its way to %s: it was reset",
-				     ls_state_name(job->from_state), ls_state_name(job->state), ls_state_name(d->target));
+		bad.status = ls_fail(
+			&bad.error, LS_E_BAD_STATE, EIO, "in %s before and in %s after its way to %s: it was reset",
+			ls_state_name(job->from_state), ls_state_name(job->state), ls_state_name(d->target));
 		ls_error_at(&bad.error, ls_role_device_name(r, device), NULL);
 		if (r->word != LS_WORD_COMMITTED) {
 			job_failed(r, d, &bad);

@@ -97,7 +97,8 @@ static void on_abort(struct ls_role *r, const struct ls_error *theirs)
 	struct ls_error err;
 	char text[200];
 
-	ls_fail(&err, LS_E_PEER_ABORTED, 0, "%s gave up: %s", r->p.peer_host, ls_error_text(theirs, text, sizeof(text)));
+	ls_fail(&err, LS_E_PEER_ABORTED, 0, "%s gave up: %s", r->p.peer_host,
+		ls_error_text(theirs, text, sizeof(text)));
 	if (r->p.side == LS_SIDE_DEST)
 		role_heard(r);
 	if (r->p.side == LS_SIDE_DEST && (r->word == LS_WORD_COMMITTED || r->persisting == LS_WORD_COMMITTED ||
@@ -178,8 +179,8 @@ static void on_word(struct ls_role *r, const struct ls_role_msg *msg)
 		if (r->peer_lost || r->ended)
 			break;
 		r->peer_lost = true;
-		ls_fail(&r->late, LS_E_LOST_AFTER_COMMIT, 0, "%s committed and then lost the devices: only an operator may return the VM",
-			r->p.peer_host);
+		ls_fail(&r->late, LS_E_LOST_AFTER_COMMIT, 0,
+			"%s committed and then lost the devices: only an operator may return the VM", r->p.peer_host);
 		role_emit_error(r, &r->late);
 		role_end(r, LS_END_OPERATOR, &r->late);
 		break;

@@ -34,7 +34,8 @@ static int may_return(const struct ls_role *r, bool claimed, struct ls_error *er
 		REFUSE(CONFLICT, "the source's word is %s: %s", ls_word_name(r->word),
 		       r->word == LS_WORD_ACTIVE ? "it returns the VM by itself, cancel instead" : "it is settled");
 	if (!claimed && !r->peer_lost)
-		REFUSE(CONFLICT, "the destination has not said LOST_AFTER_COMMIT, and nobody claims that it was fenced");
+		REFUSE(CONFLICT,
+		       "the destination has not said LOST_AFTER_COMMIT, and nobody claims that it was fenced");
 	return 0;
 }
 
@@ -73,7 +74,8 @@ int ls_role_may_resolve(const struct ls_role *r, enum ls_resolve action, bool cl
 		return may_reset(r, action == LS_RESOLVE_RESET_SOURCE, err);
 	case LS_RESOLVE_CLOSE:
 		if (r->ended != LS_END_OPERATOR || (r->done && !r->conflict) || r->close)
-			REFUSE(CONFLICT, "%s", r->ended ? "it is closed already" : "it is not over: nothing waits for an operator");
+			REFUSE(CONFLICT, "%s",
+			       r->ended ? "it is closed already" : "it is not over: nothing waits for an operator");
 		return 0;
 	default:
 		REFUSE(INVALID, "resolve action %d", (int)action);
@@ -90,7 +92,8 @@ static void give_back(struct ls_role *r, bool claimed)
 		r->adopting = r->restarted;
 	}
 	if (r->peer_lost)
-		ls_fail(&err, LS_E_LOST_AFTER_COMMIT, 0, "an operator returns the VM: %s lost it after the commit", r->p.peer_host);
+		ls_fail(&err, LS_E_LOST_AFTER_COMMIT, 0, "an operator returns the VM: %s lost it after the commit",
+			r->p.peer_host);
 	else
 		ls_fail(&err, LS_E_CANCELLED, 0, "an operator returns the VM: %s was fenced", r->p.peer_host);
 	role_turn_back(r, LS_WORD_RETURNING, &err);
@@ -151,7 +154,8 @@ void role_on_resolve(struct ls_role *r, enum ls_resolve action, bool claimed)
 static void call_conflict(struct ls_role *r, const char *what)
 {
 	r->conflict = true;
-	ls_fail(&r->late, LS_E_CONFLICT, 0, "%s: VM %s may run on both %s and %s", what, r->p.vm, r->p.host, r->p.peer_host);
+	ls_fail(&r->late, LS_E_CONFLICT, 0, "%s: VM %s may run on both %s and %s", what, r->p.vm, r->p.host,
+		r->p.peer_host);
 	role_emit_error(r, &r->late);
 	r->ended = LS_END_NONE;
 	r->hold = HOLD_NONE;

@@ -271,8 +271,8 @@ bool role_may_walk(struct ls_role *r)
 	if (!r->restarted || r->judged || r->word == LS_WORD_ABORTED || r->word == LS_WORD_RELEASED || r->vmm_lost)
 		return true;
 	if (r->vmm_absent) {
-		ls_fail(&err, LS_E_VMM_ABSENT, 0, "the VMM of %s has not connected again: its devices are held as they are",
-			r->p.vm);
+		ls_fail(&err, LS_E_VMM_ABSENT, 0,
+			"the VMM of %s has not connected again: its devices are held as they are", r->p.vm);
 		return hold(r, HOLD_VMM, &err);
 	}
 	if (lost(r)) {
@@ -285,7 +285,8 @@ bool role_may_walk(struct ls_role *r)
 		if (d->here && walkable(r, d->state))
 			continue;
 		d->failed = d->here;
-		ls_fail(&err, LS_E_BAD_STATE, EIO, d->here ? "is in %s after the restart: only a reset helps" : "is not to be had%s",
+		ls_fail(&err, LS_E_BAD_STATE, EIO,
+			d->here ? "is in %s after the restart: only a reset helps" : "is not to be had%s",
 			d->here ? ls_state_name(d->state) : "");
 		ls_error_at(&err, ls_role_device_name(r, i), NULL);
 		return hold(r, HOLD_NONE, d->error.reason ? &d->error : &err);

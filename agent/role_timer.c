@@ -98,8 +98,8 @@ void role_on_rest(struct ls_role *r, uint64_t rest_ns)
 		return;
 	ls_fail(&late, LS_E_DEADLINE, ETIMEDOUT,
 		"the VM has been paused for %llu ms, and the rest takes at least %llu ms: %llu ms are allowed",
-		(unsigned long long)((r->now - r->blackout.pause_ns) / 1000000), (unsigned long long)(rest_ns / 1000000),
-		(unsigned long long)(r->p.deadline_ns / 1000000));
+		(unsigned long long)((r->now - r->blackout.pause_ns) / 1000000),
+		(unsigned long long)(rest_ns / 1000000), (unsigned long long)(r->p.deadline_ns / 1000000));
 	role_fail(r, &late);
 }
 

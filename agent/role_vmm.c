@@ -85,7 +85,8 @@ void role_on_vmm_lost(struct ls_role *r)
 	r->vmm_lost = true;
 	r->vmm_busy = false;
 	r->vmm_answered = true;
-	if (r->resumed || r->mute || r->phase == PHASE_CLOSING || (r->phase == PHASE_OVER && r->ended != LS_END_OPERATOR))
+	if (r->resumed || r->mute || r->phase == PHASE_CLOSING ||
+	    (r->phase == PHASE_OVER && r->ended != LS_END_OPERATOR))
 		return;
 	ls_fail(&r->gone, LS_E_VMM_FAILED, 0, "the VMM of %s went away%s", r->p.vm,
 		r->word == LS_WORD_COMMITTED ? " after the commit" : "");

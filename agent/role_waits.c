@@ -6,7 +6,8 @@
 
 static const char *job_name(enum ls_job_kind job)
 {
-	static const char *const names[] = { "adopt", "arc", "reset", "connect", "accept", "pre-copy", "send", "load", "close" };
+	static const char *const names[] = { "adopt",    "arc",  "reset", "connect", "accept",
+					     "pre-copy", "send", "load",  "close" };
 
 	return (unsigned)job < sizeof(names) / sizeof(names[0]) ? names[job] : "job";
 }

@@ -154,7 +154,8 @@ static void on_grant(struct ls_rpc_call *call, const void *bytes, size_t len, vo
 
 static void on_watch(struct ls_rpc_call *call, const void *bytes, size_t len, void *user)
 {
-	ProtobufCMessage *base = ls_rpc_request_unpack(call, &lockstep__v1__agent_watch_request__descriptor, bytes, len);
+	ProtobufCMessage *base =
+		ls_rpc_request_unpack(call, &lockstep__v1__agent_watch_request__descriptor, bytes, len);
 	Lockstep__V1__AgentWatchRequest *q = (Lockstep__V1__AgentWatchRequest *)base;
 	struct ls_migration *m;
 

@@ -172,8 +172,8 @@ static void check_version(uv_work_t *work)
 	struct check *c = work->data;
 	const Lockstep__V1__CheckVersionRequest *q = (const Lockstep__V1__CheckVersionRequest *)c->request;
 
-	c->verdict = ls_provider_find(c->device->provider)->check_version(c->device->path, q->type, q->version, c->where,
-									  sizeof(c->where));
+	c->verdict = ls_provider_find(c->device->provider)
+			     ->check_version(c->device->path, q->type, q->version, c->where, sizeof(c->where));
 }
 
 static void on_checked(uv_work_t *work, int status)
@@ -193,7 +193,8 @@ static void on_checked(uv_work_t *work, int status)
 
 void ls_service_check_version(struct ls_rpc_call *call, const void *bytes, size_t len, void *user)
 {
-	ProtobufCMessage *base = ls_rpc_request_unpack(call, &lockstep__v1__check_version_request__descriptor, bytes, len);
+	ProtobufCMessage *base =
+		ls_rpc_request_unpack(call, &lockstep__v1__check_version_request__descriptor, bytes, len);
 	const Lockstep__V1__CheckVersionRequest *q = (const Lockstep__V1__CheckVersionRequest *)base;
 	struct ls_agent *a = user;
 	struct ls_error err;
@@ -204,7 +205,8 @@ void ls_service_check_version(struct ls_rpc_call *call, const void *bytes, size_
 	struct check *c = device && strlen(q->version) <= 4096 ? calloc(1, sizeof(*c)) : NULL;
 	if (!c) {
 		ls_fail(&err, device ? LS_E_INVALID : LS_E_NOT_FOUND, 0,
-			device ? "version is longer than 4096 bytes" : "no device %.63s in the configuration", q->device);
+			device ? "version is longer than 4096 bytes" : "no device %.63s in the configuration",
+			q->device);
 		ls_service_fail(a, call, &err);
 		ls_pb_free(base);
 		return;

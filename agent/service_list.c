@@ -26,8 +26,8 @@ static void fill_prepare(struct line *l, const struct ls_ledger_record *record)
 {
 	ProtobufCMessage *base = NULL;
 
-	if (!record->request_len || ls_pb_unpack(&lockstep__v1__prepare_request__descriptor, REQUEST_BUDGET, record->request,
-						 record->request_len, &base) < 0)
+	if (!record->request_len || ls_pb_unpack(&lockstep__v1__prepare_request__descriptor, REQUEST_BUDGET,
+						 record->request, record->request_len, &base) < 0)
 		return;
 	l->prepare = (Lockstep__V1__PrepareRequest *)base;
 	free(l->prepare->token.data);

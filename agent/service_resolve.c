@@ -31,8 +31,8 @@ static void act(struct decision *d, bool claimed)
 	if (ls_role_may_resolve(d->migration->role, d->action, claimed, &err) < 0) {
 		ls_service_fail(d->agent, d->call, &err);
 	} else {
-		ls_log(LS_LOG_WARN, "resolve", "migration=%s action=%d actor=%s", d->migration->params.migration, (int)d->action,
-		       d->claim.actor[0] ? d->claim.actor : "?");
+		ls_log(LS_LOG_WARN, "resolve", "migration=%s action=%d actor=%s", d->migration->params.migration,
+		       (int)d->action, d->claim.actor[0] ? d->claim.actor : "?");
 		ls_migration_feed(d->migration, (struct ls_role_event){ .kind = LS_EV_RESOLVE, .resolve = d->action,
 									.claimed = claimed });
 		ls_service_answer_word(d->agent, d->call, d->migration);

@@ -48,8 +48,8 @@ static void read_peer(const struct ls_ledger_record *record, char ret[LS_NAME_MA
 {
 	ProtobufCMessage *base = NULL;
 
-	if (!record->request_len || ls_pb_unpack(&lockstep__v1__prepare_request__descriptor, REQUEST_BUDGET, record->request,
-						 record->request_len, &base) < 0)
+	if (!record->request_len || ls_pb_unpack(&lockstep__v1__prepare_request__descriptor, REQUEST_BUDGET,
+						 record->request, record->request_len, &base) < 0)
 		return;
 	snprintf(ret, LS_NAME_MAX, "%s", ((Lockstep__V1__PrepareRequest *)base)->peer_host);
 	ls_pb_free(base);

@@ -98,8 +98,9 @@ bool ls_agent_leave(struct ls_agent *a)
 		const struct ls_worker *w = a->device[i].worker;
 		uint64_t since = w ? ls_worker_progress(w)->busy_since_ns : 0;
 		if (w)
-			ls_log(LS_LOG_ERROR, "agent.leaves", "device=%s cause=\"its worker has not come back%s\" ms=%llu",
-			       a->config->device[i].name, since ? " from the kernel" : "",
+			ls_log(LS_LOG_ERROR, "agent.leaves",
+			       "device=%s cause=\"its worker has not come back%s\" ms=%llu", a->config->device[i].name,
+			       since ? " from the kernel" : "",
 			       since ? (unsigned long long)((ls_now_ns() - since) / 1000000) : 0ull);
 	}
 	if (late && !a->closing)

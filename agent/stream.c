@@ -38,7 +38,8 @@ int ls_wait_fd(int fd, short events, int interrupt_fd, uint64_t deadline_ns, str
 		if (deadline_ns) {
 			uint64_t now = ls_now_ns();
 			if (now >= deadline_ns)
-				return ls_fail(err, LS_E_UNAVAILABLE, ETIMEDOUT, "the other agent did not answer in time");
+				return ls_fail(err, LS_E_UNAVAILABLE, ETIMEDOUT,
+					       "the other agent did not answer in time");
 			uint64_t ms = (deadline_ns - now) / 1000000 + 1;
 			timeout = ms > 60000 ? 60000 : (int)ms;
 		}
@@ -139,8 +140,8 @@ static int decode(struct ls_stream *s, bool block, enum ls_frame_event *ret, str
 			s->ahead_len = (size_t)n;
 		}
 		size_t used = 0;
-		int r = ls_frame_decoder_feed(&s->decoder, s->ahead + s->ahead_pos, s->ahead_len - s->ahead_pos, &used, ret,
-					      err);
+		int r = ls_frame_decoder_feed(&s->decoder, s->ahead + s->ahead_pos, s->ahead_len - s->ahead_pos, &used,
+					      ret, err);
 		if (r < 0)
 			return r;
 		s->ahead_pos += used;

@@ -111,8 +111,8 @@ static void all_done(struct ls_survey *s)
 			l->taken = false;
 			ls_device_leave(l->device);
 			l->device->looked = false;
-			ls_fail(&l->device->problem, LS_E_VMM_FAILED, 0, "the VMM of %s does not lend it: see the VMM's own log",
-				l->config->vm);
+			ls_fail(&l->device->problem, LS_E_VMM_FAILED, 0,
+				"the VMM of %s does not lend it: see the VMM's own log", l->config->vm);
 		}
 	if (!s->lent || ls_vmm_request(s->vmm, LS_VMM_RETURN, NULL, on_given_back, s) < 0)
 		finish(s);
@@ -136,7 +136,8 @@ static void forget_stray(struct ls_look *l)
 
 static void stray_returned(struct ls_look *l)
 {
-	ls_log(LS_LOG_WARN, "device.returned", "device=%s cause=\"its driver has answered after all\"", l->config->name);
+	ls_log(LS_LOG_WARN, "device.returned", "device=%s cause=\"its driver has answered after all\"",
+	       l->config->name);
 	memset(&l->device->problem, 0, sizeof(l->device->problem));
 	ls_device_leave(l->device);
 	forget_stray(l);

@@ -126,10 +126,12 @@ static int vfio_probe(struct ls_dev *dev, struct ls_dev_caps *ret, struct ls_err
 		ret->v1_only = has_v1_region(fd);
 	}
 	if (ret->flags & LS_CAP_PRE_COPY)
-		dev->precopy_flags = feature(fd, VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2 | VFIO_DEVICE_FEATURE_SET, NULL, 0) == 0;
+		dev->precopy_flags =
+			feature(fd, VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2 | VFIO_DEVICE_FEATURE_SET, NULL, 0) == 0;
 	// A PROBE is answered by the core, which does not ask the driver.
 	struct vfio_device_feature_mig_data_size size = {0};
-	ret->size_known = feature(fd, VFIO_DEVICE_FEATURE_MIG_DATA_SIZE | VFIO_DEVICE_FEATURE_GET, &size, sizeof(size)) == 0;
+	ret->size_known =
+		feature(fd, VFIO_DEVICE_FEATURE_MIG_DATA_SIZE | VFIO_DEVICE_FEATURE_GET, &size, sizeof(size)) == 0;
 	ret->dirty_tracking = offers(fd, VFIO_DEVICE_FEATURE_DMA_LOGGING_START, VFIO_DEVICE_FEATURE_SET);
 	return 0;
 }

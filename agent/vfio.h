@@ -34,7 +34,8 @@ int ls_vfio_open_iommufd(int *ret, struct ls_error *err);
 int ls_vfio_bind_file(const char *path, int iommufd, int *ret_device, struct ls_error *err);
 
 // ls_provider.open_gift
-int ls_vfio_open_gift(const char *const *path, unsigned n, enum ls_gift_way way, struct ls_gift *ret, struct ls_error *err);
+int ls_vfio_open_gift(const char *const *path, unsigned n, enum ls_gift_way way, struct ls_gift *ret,
+		      struct ls_error *err);
 
 // Whoever has the file `node` open, as "lockstep-testvmm (1234), and 1 more"; "" if nobody is seen. For messages.
 void ls_vfio_holder(const char *node, char *ret, size_t size);

@@ -44,7 +44,8 @@ static int open_one(const char *const *path, unsigned i, struct ls_gift *g, stru
 	return ls_vfio_enter_group(path[i], g->shared, i == 0, &g->at[i].group, &g->at[i].device, err);
 }
 
-int ls_vfio_open_gift(const char *const *path, unsigned n, enum ls_gift_way way, struct ls_gift *ret, struct ls_error *err)
+int ls_vfio_open_gift(const char *const *path, unsigned n, enum ls_gift_way way, struct ls_gift *ret,
+		      struct ls_error *err)
 {
 	*ret = LS_GIFT_NONE;
 	ret->way = way == LS_GIFT_GROUP ? LS_GIFT_GROUP : LS_GIFT_FILE;
@@ -53,7 +54,8 @@ int ls_vfio_open_gift(const char *const *path, unsigned n, enum ls_gift_way way,
 		if (way == LS_GIFT_ANY && !ls_vfio_has_file(path[i]))
 			ret->way = LS_GIFT_GROUP; // they share one IOMMU, so they go one way
 	}
-	int r = ret->way == LS_GIFT_FILE ? ls_vfio_open_iommufd(&ret->shared, err) : ls_vfio_open_container(&ret->shared, err);
+	int r = ret->way == LS_GIFT_FILE ? ls_vfio_open_iommufd(&ret->shared, err)
+					 : ls_vfio_open_container(&ret->shared, err);
 	for (unsigned i = 0; i < n && r == 0; i++) {
 		ret->n++;
 		r = open_one(path, i, ret, err);

@@ -33,8 +33,8 @@ int ls_vfio_group_of(const char *path, char *ret, size_t size, struct ls_error *
 		return ls_fail(err, LS_E_INVALID, ENAMETOOLONG, "the device's path is too long");
 	ssize_t n = readlink(link, target, sizeof(target) - 1);
 	if (n < 0)
-		return ls_fail(err, LS_E_DEVICE_ABSENT, errno, "%s has no IOMMU group: absent, or not bound to a VFIO driver",
-			       path);
+		return ls_fail(err, LS_E_DEVICE_ABSENT, errno,
+			       "%s has no IOMMU group: absent, or not bound to a VFIO driver", path);
 	target[n] = 0;
 	snprintf(ret, size, "%.*s", (int)size - 1, basename(target));
 	return 0;
@@ -95,7 +95,8 @@ int ls_vfio_enter_group(const char *path, int container, bool first, int *group,
 	if (*group < 0) {
 		r = open_group(path, name, group, err);
 		if (r == 0 && ioctl(*group, VFIO_GROUP_SET_CONTAINER, &container) < 0)
-			r = ls_fail(err, LS_E_DEVICE_BUSY, errno, "group %s cannot join a container: somebody uses it", name);
+			r = ls_fail(err, LS_E_DEVICE_BUSY, errno, "group %s cannot join a container: somebody uses it",
+				    name);
 	}
 	if (r == 0 && first && ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) < 0)
 		r = ls_fail(err, LS_E_NOT_MIGRATABLE, errno, "group %s has no type 1 IOMMU", name);

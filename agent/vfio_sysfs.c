@@ -167,7 +167,8 @@ static int ask_parents(const char *path, const char *type, const char *version, 
 		return 0;
 	DIR *d = opendir(dir);
 	for (struct dirent *e; d && verdict >= 0 && (e = readdir(d));) {
-		if (e->d_name[0] == '.' || snprintf(parent, sizeof(parent), "%s/%s", dir, e->d_name) >= (int)sizeof(parent))
+		if (e->d_name[0] == '.' ||
+		    snprintf(parent, sizeof(parent), "%s/%s", dir, e->d_name) >= (int)sizeof(parent))
 			continue;
 		int r = ask_type(parent, type, version, where, where_size);
 		verdict = r != 0 ? r : verdict;

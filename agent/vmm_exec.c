@@ -67,7 +67,8 @@ static void exec_request(struct ls_vmm *v, enum ls_vmm_op op)
 	options.args = c->argv;
 	int r = n ? uv_spawn(v->loop, &c->process, &options) : -EINVAL;
 	if (r < 0) {
-		ls_fail(&err, LS_E_VMM_FAILED, -r, "cannot run %.80s: %s", n ? c->argv[0] : "(nothing)", uv_strerror(r));
+		ls_fail(&err, LS_E_VMM_FAILED, -r, "cannot run %.80s: %s", n ? c->argv[0] : "(nothing)",
+			uv_strerror(r));
 		if (n)
 			uv_close((uv_handle_t *)&c->process, on_closed);
 		else

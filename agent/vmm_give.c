@@ -73,7 +73,8 @@ static void hand_over(struct connection *c, struct gift *g)
 	message.give = &give;
 	c->taking = true;
 	ls_vmm_say(c, &message, fd, n);
-	ls_log(LS_LOG_INFO, "vmm.given", "vm=%s devices=%u by=%s", c->vmm->config->name, g->n, group ? "group" : "file");
+	ls_log(LS_LOG_INFO, "vmm.given", "vm=%s devices=%u by=%s", c->vmm->config->name, g->n,
+	       group ? "group" : "file");
 }
 
 static void on_opened(uv_work_t *work, int status)

@@ -71,7 +71,8 @@ static void say_next(struct talk *t)
 		over(t, 0, NULL, NULL);
 		return;
 	}
-	uv_buf_t buf = uv_buf_init(t->out, (unsigned)snprintf(t->out, sizeof(t->out), "{\"execute\":\"%s\"}\n", command));
+	uv_buf_t buf =
+		uv_buf_init(t->out, (unsigned)snprintf(t->out, sizeof(t->out), "{\"execute\":\"%s\"}\n", command));
 	t->write.data = t;
 	int r = uv_write(&t->write, (uv_stream_t *)&t->pipe, &buf, 1, on_written);
 	if (r < 0)

@@ -120,7 +120,8 @@ static void on_silent(uv_timer_t *timer)
 {
 	struct connection *c = timer->data;
 
-	ls_vmm_hang_up(c, c->vmm ? "the devices that it asked for did not open, or were not taken, in time" : "no Hello");
+	ls_vmm_hang_up(c,
+		       c->vmm ? "the devices that it asked for did not open, or were not taken, in time" : "no Hello");
 }
 
 static void on_connection(void *user, int fd, const struct sockaddr *from)

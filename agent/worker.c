@@ -91,9 +91,11 @@ static int run_job(struct ls_worker *w, struct ls_job *job, struct ls_job_result
 
 static const char *fault_name(const struct ls_job *job)
 {
-	static const char *const names[] = { [LS_JOB_ADOPT] = "adopt", [LS_JOB_RESET] = "reset", [LS_JOB_CONNECT] = "connect",
-					     [LS_JOB_ACCEPT] = "accept", [LS_JOB_PRECOPY] = "precopy",
-					     [LS_JOB_SEND] = "send", [LS_JOB_LOAD] = "load", [LS_JOB_CLOSE] = "close" };
+	static const char *const names[] = {
+		[LS_JOB_ADOPT] = "adopt",   [LS_JOB_RESET] = "reset",     [LS_JOB_CONNECT] = "connect",
+		[LS_JOB_ACCEPT] = "accept", [LS_JOB_PRECOPY] = "precopy", [LS_JOB_SEND] = "send",
+		[LS_JOB_LOAD] = "load",     [LS_JOB_CLOSE] = "close"
+	};
 
 	if (job->kind == LS_JOB_ARC)
 		return ls_state_name((int)job->target);

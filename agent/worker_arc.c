@@ -174,15 +174,15 @@ static int may_ask(struct ls_worker *w, int cur, enum ls_state to, struct ls_err
 	if (cur < 0)
 		return ls_fail(err, LS_E_BAD_STATE, EIO, "the device does not tell its state");
 	if (!ls_state_valid(cur))
-		return ls_fail(err, LS_E_BAD_STATE, EINVAL, "the device is in state %d, which is not known here: reset it",
-			       cur);
+		return ls_fail(err, LS_E_BAD_STATE, EINVAL,
+			       "the device is in state %d, which is not known here: reset it", cur);
 	if (cur == LS_STATE_ERROR)
 		return ls_fail(err, LS_E_BAD_STATE, EIO, "the device is in ERROR: only a reset helps");
 	if (cur == LS_STATE_RESUMING && to != LS_STATE_RESUMING)
 		return ls_fail(err, LS_E_BAD_STATE, EINVAL, "RESUMING is left by a complete load or by a reset");
 	if (ls_fsm_next(w->caps.flags, cur, to) < 0)
-		return ls_fail(err, LS_E_BAD_STATE, EINVAL, "%s -> %s is not possible for this device", ls_state_name(cur),
-			       ls_state_name((int)to));
+		return ls_fail(err, LS_E_BAD_STATE, EINVAL, "%s -> %s is not possible for this device",
+			       ls_state_name(cur), ls_state_name((int)to));
 	return 0;
 }
 

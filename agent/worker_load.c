@@ -65,8 +65,8 @@ static int compare(struct ls_worker *w, const Lockstep__V1__End *end, struct ls_
 	res->length = w->length;
 	if (end->length != w->length)
 		return ls_fail(&res->error, LS_E_STREAM_BROKEN, EPROTO,
-			       "the stream is cut: %llu bytes came, the source sent %llu", (unsigned long long)w->length,
-			       (unsigned long long)end->length);
+			       "the stream is cut: %llu bytes came, the source sent %llu",
+			       (unsigned long long)w->length, (unsigned long long)end->length);
 	if (memcmp(end->digest.data, res->digest, LS_DIGEST_SIZE) != 0)
 		return ls_fail(&res->error, LS_E_DIGEST_MISMATCH, EBADMSG,
 			       "what came is not what the source sent: the digests of %llu bytes differ",

@@ -283,7 +283,8 @@ static int send_rest(struct ls_worker *w, struct ls_error *err)
 	for (;;) {
 		ssize_t n = read_piece(w, w->buf, err);
 		if (n == -ENOMSG)
-			return ls_fail(err, LS_E_SAVE_FAILED, ENOMSG, "the driver ends its state with ENOMSG in STOP_COPY");
+			return ls_fail(err, LS_E_SAVE_FAILED, ENOMSG,
+				       "the driver ends its state with ENOMSG in STOP_COPY");
 		if (n <= 0)
 			return (int)n;
 		if (bend) {

@@ -167,8 +167,8 @@ int ls_migration_resolve(struct ls_migration *m, Lockstep__V1__ResolveAction act
 	int r = ls_seq_resolve(m->seq, action, claim, actor, ls_migrations_now(), err);
 
 	if (r == 0)
-		ls_log(LS_LOG_WARN, "migration.resolve", "migration=%s action=%d actor=\"%s\"", ls_migration_spec(m)->id,
-		       (int)action, actor);
+		ls_log(LS_LOG_WARN, "migration.resolve", "migration=%s action=%d actor=\"%s\"",
+		       ls_migration_spec(m)->id, (int)action, actor);
 	ls_migration_drive(m);
 	return r;
 }

@@ -49,8 +49,9 @@ static void on_listed(void *user, const struct ls_agent_answer *answer)
 	struct asking *a = h->asking;
 
 	if (!r)
-		ls_fail(&a->err, LS_E_UNAVAILABLE, 0, "host %s: its agent knows migration %s and does not tell more: %s",
-			name_of(h), a->id, answer->error.message);
+		ls_fail(&a->err, LS_E_UNAVAILABLE, 0,
+			"host %s: its agent knows migration %s and does not tell more: %s", name_of(h), a->id,
+			answer->error.message);
 	for (size_t i = 0; r && i < r->n_migration && !a->all->stopped; i++) {
 		const Lockstep__V1__ListAgentMigrationsResponse__Entry *e = r->migration[i];
 
@@ -59,8 +60,9 @@ static void on_listed(void *user, const struct ls_agent_answer *answer)
 		if (ls_migrations_ours(a->all, e))
 			ls_migrations_adopt(a->all, name_of(h), e);
 		else
-			ls_fail(&a->err, LS_E_ALREADY_EXISTS, 0, "spec.id: host %s has a migration %s of coordinator %s",
-				name_of(h), a->id, e->term ? e->term->coordinator : "");
+			ls_fail(&a->err, LS_E_ALREADY_EXISTS, 0,
+				"spec.id: host %s has a migration %s of coordinator %s", name_of(h), a->id,
+				e->term ? e->term->coordinator : "");
 	}
 	one_less(a);
 }
@@ -144,8 +146,8 @@ static void on_heard_of(void *user, const struct ls_error *err)
 		const char *name = ls_host_config(of->host)->name;
 
 		ls_fail(&h->err, LS_E_UNAVAILABLE, 0,
-			"host %s: its agent has not told yet, since this coordinator started, what it holds open: %s", name,
-			err->message);
+			"host %s: its agent has not told yet, since this coordinator started, what it holds open: %s",
+			name, err->message);
 		snprintf(h->err.host, sizeof(h->err.host), "%s", name);
 	}
 	heard_one_less(h);

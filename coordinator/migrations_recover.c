@@ -50,8 +50,9 @@ void ls_migrations_adopt(struct ls_migrations *ms, const char *host, const Entry
 	struct ls_migration *m;
 
 	if (!q) {
-		ls_log(LS_LOG_WARN, "migration.unknown", "migration=%s host=%s word=%s: the agent tells too little to go on",
-		       e->migration, host, e->word);
+		ls_log(LS_LOG_WARN, "migration.unknown",
+		       "migration=%s host=%s word=%s: the agent tells too little to go on", e->migration, host,
+		       e->word);
 		return;
 	}
 	ms->open++;

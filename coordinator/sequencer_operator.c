@@ -134,10 +134,11 @@ static bool unheard(struct ls_seq *q, struct ls_seq_time t, struct ls_error *ret
 	if (!q->called && !ls_seq_patience_over(q, t))
 		return false;
 	ls_fail(ret, LS_E_UNAVAILABLE, 0,
-		ls_seq_dest_runs(q) ? "the VM runs at the destination; the source does not hear it from there and keeps "
-				      "its stopped devices"
-				    : "the destination has given up; the source does not hear it from there, and may only "
-				      "return the VM on a fence");
+		ls_seq_dest_runs(q)
+			? "the VM runs at the destination; the source does not hear it from there and keeps "
+			  "its stopped devices"
+			: "the destination has given up; the source does not hear it from there, and may only "
+			  "return the VM on a fence");
 	snprintf(ret->host, sizeof(ret->host), "%s", host_of(q, LS_SEQ_SOURCE));
 	return true;
 }

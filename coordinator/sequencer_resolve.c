@@ -33,8 +33,9 @@ static struct facts facts_of(const struct ls_seq *q)
 static const char *fence_not(const struct facts *f)
 {
 	if (!ls_seq_word_is(f->s, "CONSENTED"))
-		return ls_seq_consented(f->q) ? "the source has let the VM go"
-					      : "the source has not consented: it returns the VM by itself; cancel instead";
+		return ls_seq_consented(f->q)
+			       ? "the source has let the VM go"
+			       : "the source has not consented: it returns the VM by itself; cancel instead";
 	if (ls_seq_dest_lost(f->q) && ls_seq_waits(f->s))
 		return "the destination answers, and has lost the VM: return-lost is the way";
 	if (ls_seq_word_is(f->d, "COMMITTED") || ls_seq_dest_runs(f->q))
@@ -113,10 +114,11 @@ static char *effect(const struct facts *f, Lockstep__V1__ResolveAction action)
 
 	switch (action) {
 	case ACTION(RETURN_FENCED):
-		ls_msg_setf(&text,
-			    "%s returns at %s, on your word that nothing of it runs at %s. If that is false it runs twice, "
-			    "and both sides report CONFLICT",
-			    f->vm, f->source, f->dest);
+		ls_msg_setf(
+			&text,
+			"%s returns at %s, on your word that nothing of it runs at %s. If that is false it runs twice, "
+			"and both sides report CONFLICT",
+			f->vm, f->source, f->dest);
 		break;
 	case ACTION(RETURN_LOST):
 		ls_msg_setf(&text, "%s returns at %s with its devices as they were when it stopped; what %s loaded is "
@@ -124,18 +126,21 @@ static char *effect(const struct facts *f, Lockstep__V1__ResolveAction action)
 			    f->vm, f->source, f->dest);
 		break;
 	case ACTION(RESET_SOURCE):
-		ls_msg_setf(&text, "the devices that failed at %s are reset and lose their state; %s runs on there, and its "
-				   "guest must set them up anew",
+		ls_msg_setf(&text,
+			    "the devices that failed at %s are reset and lose their state; %s runs on there, and its "
+			    "guest must set them up anew",
 			    f->source, f->vm);
 		break;
 	case ACTION(RESET_DESTINATION):
-		ls_msg_setf(&text, "the devices that failed at %s are reset and lose their state; %s starts there, and its "
-				   "guest must set them up anew",
+		ls_msg_setf(&text,
+			    "the devices that failed at %s are reset and lose their state; %s starts there, and its "
+			    "guest must set them up anew",
 			    f->dest, f->vm);
 		break;
 	default:
-		ls_msg_setf(&text, "both agents let go of the migration where it stands and start nothing; see yourself to "
-				   "%s and its devices on %s and %s",
+		ls_msg_setf(&text,
+			    "both agents let go of the migration where it stands and start nothing; see yourself to "
+			    "%s and its devices on %s and %s",
 			    f->vm, f->source, f->dest);
 		break;
 	}
@@ -180,7 +185,8 @@ static const char *silence_of(const struct seq_side *s, char buf[80])
 
 	if (!ls_seq_silent(s))
 		return "";
-	if (!gmtime_r(&seconds, &tm) || !strftime(buf, 80, "; its agent has not answered since %Y-%m-%d %H:%M:%S UTC", &tm))
+	if (!gmtime_r(&seconds, &tm) ||
+	    !strftime(buf, 80, "; its agent has not answered since %Y-%m-%d %H:%M:%S UTC", &tm))
 		return "; its agent does not answer";
 	return buf;
 }
@@ -195,8 +201,8 @@ static void say_side(Lockstep__V1__ResolveResponse *r, const struct seq_side *s,
 	if (!ls_seq_waits(s) || !s->error)
 		return;
 	text = (char *)protobuf_c_empty_string;
-	ls_msg_setf(&text, "%s waits for you: %s%s%s: %s", host, s->error->reason, s->error->device[0] ? ", device " : "",
-		    s->error->device, s->error->message);
+	ls_msg_setf(&text, "%s waits for you: %s%s%s: %s", host, s->error->reason,
+		    s->error->device[0] ? ", device " : "", s->error->device, s->error->message);
 	say(r, text);
 }
 
@@ -206,9 +212,10 @@ static void say_claims(Lockstep__V1__ResolveResponse *r, const Lockstep__V1__Mig
 		const Lockstep__V1__FenceClaim *c = v->claim[i];
 		char *text = (char *)protobuf_c_empty_string;
 
-		ls_msg_setf(&text, "%s claimed that %s was fenced (%s): %s", c->actor[0] ? c->actor : "somebody", c->host,
+		ls_msg_setf(&text, "%s claimed that %s was fenced (%s): %s", c->actor[0] ? c->actor : "somebody",
+			    c->host,
 			    c->method == LOCKSTEP__V1__FENCE_CLAIM__METHOD__POWERED_OFF ? "powered off"
-											  : "processes killed",
+											: "processes killed",
 			    c->evidence);
 		say(r, text);
 	}

@@ -71,9 +71,10 @@ static int check_schema(sqlite3 *db, const char *path, struct ls_error *err)
 
 static int damaged(const char *path, const char *how, struct ls_error *err)
 {
-	return ls_fail(err, LS_E_LEDGER, EIO,
-		       "store %s is damaged (%.60s): put a backup in its place, or move it away: the agents tell what is open",
-		       path, how);
+	return ls_fail(
+		err, LS_E_LEDGER, EIO,
+		"store %s is damaged (%.60s): put a backup in its place, or move it away: the agents tell what is open",
+		path, how);
 }
 
 int ls_sql_check(sqlite3 *db, const char *path, struct ls_error *err)

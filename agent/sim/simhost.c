@@ -159,9 +159,9 @@ static int counters(const char *socket_path, const char *name)
 	int r = ls_sim_counters(socket_path, name, &c);
 	if (r == 0)
 		printf("state=%d live=%d done=%llu rx_dropped=%llu mmio_dropped=%llu rx_outside=%llu irq_lost=%llu renewed=%llu\n",
-		       c.state, c.live, (unsigned long long)c.done, (unsigned long long)c.rx_dropped, (unsigned long long)c.mmio_dropped,
-		       (unsigned long long)c.rx_outside, (unsigned long long)c.irq_lost,
-		       (unsigned long long)c.renewed);
+		       c.state, c.live, (unsigned long long)c.done, (unsigned long long)c.rx_dropped,
+		       (unsigned long long)c.mmio_dropped, (unsigned long long)c.rx_outside,
+		       (unsigned long long)c.irq_lost, (unsigned long long)c.renewed);
 	return r;
 }
 

@@ -170,7 +170,8 @@ static void serve_query(struct sim_dev *d, struct sim_request *req)
 
 static void serve_counters(struct sim_dev *d, struct sim_request *req)
 {
-	struct ls_sim_counters c = {.renewed = atomic_load(&d->renewed), .state = atomic_load(&d->cur), .live = sim_live(d)};
+	struct ls_sim_counters c = {
+		.renewed = atomic_load(&d->renewed), .state = atomic_load(&d->cur), .live = sim_live(d)};
 	sim_lock(&d->lock);
 	c.rx_dropped = d->model.stats.rx_dropped;
 	c.mmio_dropped = d->model.stats.mmio_dropped;

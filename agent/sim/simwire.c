@@ -155,7 +155,8 @@ uint64_t sim_pace(uint64_t next_ns, uint64_t n, uint64_t rate)
 	if (next_ns + slack < now)
 		next_ns = now;
 	if (next_ns > now + grain) {
-		struct timespec ts = {.tv_sec = (time_t)(next_ns / 1000000000u), .tv_nsec = (long)(next_ns % 1000000000u)};
+		struct timespec ts = {.tv_sec = (time_t)(next_ns / 1000000000u),
+				      .tv_nsec = (long)(next_ns % 1000000000u)};
 		while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
 			;
 	}

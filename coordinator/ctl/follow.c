@@ -34,9 +34,9 @@ static void device_line(const Lockstep__V1__DeviceProgress *d, char *line, size_
 {
 	char sent[16], loaded[16], left[16], name[17];
 
-	snprintf(line, size, "%-16s %-12s -> %-12s sent %s, loaded %s", short_name(d->name, name), ls_state_name((int)d->source_state),
-		 ls_state_name((int)d->destination_state), ctl_size(d->bytes_sent, sent),
-		 ctl_size(d->bytes_loaded, loaded));
+	snprintf(line, size, "%-16s %-12s -> %-12s sent %s, loaded %s", short_name(d->name, name),
+		 ls_state_name((int)d->source_state), ls_state_name((int)d->destination_state),
+		 ctl_size(d->bytes_sent, sent), ctl_size(d->bytes_loaded, loaded));
 	if (d->rounds && strlen(line) < 64)
 		snprintf(line + strlen(line), size - strlen(line), ", left %s",
 			 ctl_size(d->initial_left + d->dirty_left, left));
@@ -50,7 +50,8 @@ static void redraw(struct following *f, const Lockstep__V1__Migration *m)
 		printf("\033[%uA", f->drawn);
 	f->drawn = 0;
 	// No line may be longer than the terminal's: the next block would be drawn too low.
-	snprintf(line, sizeof(line), "%s: %s%s%s", m->spec->id, ctl_phase(m->phase), m->waiting_at ? ", waits at gate " : "",
+	snprintf(line, sizeof(line), "%s: %s%s%s", m->spec->id, ctl_phase(m->phase),
+		 m->waiting_at ? ", waits at gate " : "",
 		 m->waiting_at ? ls_gate_name((enum ls_gate)m->waiting_at) : "");
 	printf("\033[K%.79s\n", line);
 	f->drawn++;

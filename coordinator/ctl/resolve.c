@@ -190,13 +190,15 @@ static int run(struct ctl *c, int argc, char **argv)
 	request.id = (char *)(uintptr_t)arg[0];
 	request.actor = (char *)(uintptr_t)ctl_actor(who);
 	if (!arg[1])
-		return method || evidence || yes ? ctl_usage(&ctl_resolve, "resolve: which ACTION?") : explain(c, &request);
+		return method || evidence || yes ? ctl_usage(&ctl_resolve, "resolve: which ACTION?")
+						 : explain(c, &request);
 	while (action < N_ACTIONS && strcmp(arg[1], action_name[action]) != 0)
 		action++;
 	if (action == N_ACTIONS)
-		return ctl_usage(&ctl_resolve,
-				 "ACTION: return-fenced, return-lost, reset-source, reset-destination or close, not `%s`",
-				 arg[1]);
+		return ctl_usage(
+			&ctl_resolve,
+			"ACTION: return-fenced, return-lost, reset-source, reset-destination or close, not `%s`",
+			arg[1]);
 	fence = action == ACTION(RETURN_FENCED);
 	if (fence && (!method || !evidence))
 		return ctl_usage(&ctl_resolve, "return-fenced: --method and --evidence say how the host was fenced");
