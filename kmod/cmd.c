@@ -111,6 +111,19 @@ int lsv_cmd_save_final(struct lsv_vf *vf, struct lsv_migf *migf)
 	return ret;
 }
 
+int lsv_cmd_load_begin(struct lsv_vf *vf, struct lsm_load *l)
+{
+	int ret = cmd_begin(vf);
+
+	if (ret)
+		return ret;
+	mutex_lock(&vf->lock);
+	ret = lsm_load_begin(l, &vf->model);
+	mutex_unlock(&vf->lock);
+	cmd_end(vf);
+	return ret;
+}
+
 int lsv_cmd_load(struct lsv_vf *vf, struct lsv_migf *migf)
 {
 	int ret = cmd_begin(vf);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What differs between the kernels that this driver builds on, 6.1 and up. */
+/* What differs between the kernels that this driver builds on, 6.1 to 6.18. */
 #ifndef LSV_COMPAT_H
 #define LSV_COMPAT_H
 
@@ -11,6 +11,11 @@
 #include <linux/unaligned.h>
 #else
 #include <asm/unaligned.h>
+#endif
+
+/* It would build there, and have no regions. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
+#error "From 6.19 on VFIO asks for regions by get_region_info_caps, which is not here yet."
 #endif
 
 #ifdef VFIO_MIG_GET_PRECOPY_INFO

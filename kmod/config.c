@@ -2,7 +2,6 @@
 /* PCI config space: a type 0 header and an MSI capability. */
 #include <linux/pci.h>
 
-
 #include "lsv.h"
 
 #define MSI_CAP		0x40

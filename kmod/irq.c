@@ -96,9 +96,9 @@ int lsv_irq_ioctl(struct lsv_vf *vf, unsigned long arg)
 						 VFIO_PCI_NUM_IRQS, &size);
 	if (ret)
 		return ret;
-	if (hdr.index != VFIO_PCI_MSI_IRQ_INDEX ||
-	    (hdr.flags & VFIO_IRQ_SET_ACTION_TYPE_MASK) != VFIO_IRQ_SET_ACTION_TRIGGER)
-		return -EINVAL;
+	/* As vfio-pci answers what MSI has not: mask and unmask. */
+	if ((hdr.flags & VFIO_IRQ_SET_ACTION_TYPE_MASK) != VFIO_IRQ_SET_ACTION_TRIGGER)
+		return -ENOTTY;
 	if (size) {
 		data = memdup_user((void __user *)(arg + minsz), size);
 		if (IS_ERR(data))

@@ -162,6 +162,7 @@ int lsv_cmd_resume_responder(struct lsv_vf *vf);
 int lsv_cmd_query(struct lsv_vf *vf, u64 *ret_size);
 int lsv_cmd_save(struct lsv_vf *vf, struct lsm_save *s, bool precopy);
 int lsv_cmd_save_final(struct lsv_vf *vf, struct lsv_migf *migf);
+int lsv_cmd_load_begin(struct lsv_vf *vf, struct lsm_load *l);
 int lsv_cmd_load(struct lsv_vf *vf, struct lsv_migf *migf);
 
 /* mig.c: states */

@@ -314,7 +314,7 @@ struct lsv_migf *lsv_migf_resume(struct lsv_vf *vf)
 
 	if (IS_ERR(migf))
 		return migf;
-	return begun(migf, lsm_load_begin(&migf->load, &vf->model));
+	return begun(migf, lsv_cmd_load_begin(vf, &migf->load));
 }
 
 static void migf_disable(struct lsv_migf *migf, bool saving)

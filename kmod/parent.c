@@ -193,7 +193,7 @@ static struct lsv_pf *pf_create(unsigned int index)
 		goto err_free;
 	}
 	if (nodes[index] != NUMA_NO_NODE && nodes[index] >= 0 &&
-	    nodes[index] < nr_node_ids)
+	    nodes[index] < nr_node_ids && node_online(nodes[index]))
 		set_dev_node(pf->dev, nodes[index]);
 	ret = mdev_register_parent(&pf->parent, pf->dev, &lsv_mdev_driver,
 				   pf->type_ptrs, ntypes);

@@ -93,6 +93,7 @@ static int resize(struct lsv_vf *vf, u32 size)
 	vf->model = fresh;
 	lsv_config_init(vf);
 	mutex_unlock(&vf->lock);
+	vf->state = LSM_RUNNING;
 	return 0;
 }
 

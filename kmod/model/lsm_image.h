@@ -141,8 +141,8 @@ int lsm_load_begin(struct lsm_load *l, struct lsm_dev *d);
 /*
  * Takes bytes in any segmentation. NOT locked; one caller at a time. Errors are
  * sticky: EINVAL magic or header, EOPNOTSUPP version or required feature,
- * EMEDIUMTYPE type, EFBIG memory or page size, EXDEV slot, EBADMSG digest, EPROTO record out of place,
- * range or order, E2BIG bytes after the end, ENOMEM.
+ * EMEDIUMTYPE type, EFBIG memory or page size, EXDEV slot, EBADMSG digest,
+ * EPROTO record out of place, range or order, E2BIG bytes after the end, ENOMEM.
  */
 int lsm_load_feed(struct lsm_load *l, const void *buf, size_t len);
 /*

@@ -98,6 +98,9 @@ int main(int argc, char **argv)
 		T(guest_reset_at_any_moment_of_precopy_is_seen_both_ways),
 		T(quirk_poll_tells_when_there_is_something_to_read),
 		T(sizes_and_places_beyond_all_bounds_are_refused),
+		T(interrupts_are_set_up_as_vfio_pci_does_or_refused),
+		T(memory_is_charged_to_whoever_opened_the_device),
+		T(vfios_own_debugfs_tells_the_state_open_or_closed),
 		T(every_allocation_may_fail),
 		T(oracle_stopcopy),
 		T(oracle_p2p),
@@ -122,6 +125,8 @@ int main(int argc, char **argv)
 
 		if (argc > 3 && strcmp(argv[3], tests[i].name))
 			continue;
+		if (argc > 3)
+			printf("# %s begins\n", tests[i].name);
 		ok = skip || tests[i].fn();
 		passed += ok;
 		tried++;

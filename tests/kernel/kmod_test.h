@@ -70,6 +70,9 @@ bool test_guest_reset_at_any_moment_of_precopy_is_seen_both_ways(void);
 bool test_quirk_poll_tells_when_there_is_something_to_read(void);
 bool test_sizes_and_places_beyond_all_bounds_are_refused(void);
 bool test_every_allocation_may_fail(void);
+bool test_interrupts_are_set_up_as_vfio_pci_does_or_refused(void);
+bool test_memory_is_charged_to_whoever_opened_the_device(void);
+bool test_vfios_own_debugfs_tells_the_state_open_or_closed(void);
 bool test_everything_goes_away(void);
 
 #endif

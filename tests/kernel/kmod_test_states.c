@@ -203,6 +203,9 @@ bool test_parent_that_goes_away_disables_its_functions_and_answers_enotconn(void
 	CHECK_EQ(set_state(&a, LSM_STOP, NULL), -ENOTCONN);
 	CHECK_EQ(set_state(&b, LSM_STOP_COPY, NULL), 0);
 	CHECK_EQ(get_state(&a), LSM_RUNNING);
+	/* What ends a session still works, what begins one does not. */
+	CHECK_EQ(set_state(&b, LSM_RESUMING, NULL), -ENOTCONN);
+	CHECK_EQ(get_state(&b), LSM_STOP);
 	CHECK_EQ(reset(&a), -ENOTCONN);
 	CHECK(!vdev_open(&vm, &c) && errno == ENOTCONN);
 	vdev_close(&c);

@@ -215,6 +215,11 @@ bool test_unreadable_ring_halts_and_reopening_starts_as_new(void)
 	CHECK(vdev_open(&vm, &c));
 	CHECK_EQ(get_state(&c), LSM_STOP);
 	vdev_close(&c);
+	/* Of another size it is another device. */
+	CHECK(vdev_attr(&c, "lockstep/memory_mib", "2"));
+	CHECK(vdev_open(&vm, &c));
+	CHECK_EQ(get_state(&c), LSM_RUNNING);
+	vdev_close(&c);
 	CHECK(vdev_remove(&c));
 	return true;
 }
