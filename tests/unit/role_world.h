@@ -20,7 +20,8 @@ enum fault {
 	FAULT_LATE,          // the blackout's deadline passes
 	FAULT_BENT,          // a load ends with another digest
 	FAULT_STUCK,         // the job never returns
-	FAULT_RESET,         // somebody resets the device: of a paused source as the arc ends, of a committed destination before it
+	FAULT_RESET,         // somebody resets the device: of a paused source as the arc ends, of a committed
+			     // destination before it
 	FAULT_CRASH_SOURCE,  // the agent is killed and starts again, its device fds kept
 	FAULT_CRASH_DEST,
 	FAULT_CRASH_SOURCE_APPLIED, // as above, but what was under way has reached disk, device and VMM
