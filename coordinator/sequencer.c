@@ -152,7 +152,7 @@ void ls_seq_agent_event(struct ls_seq *q, enum ls_seq_side side, const Lockstep_
 	s->watch_tries = 0;
 	s->silent_ns = 0;
 	if (e->kind_case == LOCKSTEP__V1__AGENT_EVENT__KIND_PROGRESS) {
-		ls_seq_progress(q, side, e->progress);
+		ls_seq_progress(q, side, e->progress, e->time_ns);
 		ls_seq_emit(q, (struct ls_seq_action){.kind = LS_SEQ_CHANGED});
 		return;
 	}

@@ -34,6 +34,7 @@ struct seq_side {
 	bool busy;     // a call, or the record of its answer, is under way
 	bool watching;
 	bool handed_back; // its last word was heard: it knows no more of its devices
+	uint64_t state_ns[LS_MAX_DEVICES]; // on its clock, when it last told a device's state; records come later than that
 	bool ask;	  // the watch broke: ask for the word before watching again
 	uint32_t granted, granting;
 	bool maybe_sent; // some Prepare may have arrived, whatever its answer
@@ -140,6 +141,6 @@ void ls_seq_fold_step(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V
 // Sets phase, gate and marks of the view from what is folded.
 void ls_seq_refresh(struct ls_seq *q, uint64_t unix_ms);
 // Progress is not stored: straight into the view.
-void ls_seq_progress(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__DeviceProgress *p);
+void ls_seq_progress(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__DeviceProgress *p, uint64_t time_ns);
 
 #endif

@@ -239,6 +239,7 @@ static void drive(struct ls_seq *q, enum ls_seq_side side, struct ls_seq_time t)
 
 	if (s->prepared && !ls_seq_through(s) && !s->watching && !s->ask && !s->gone && t.now_ns >= s->watch_retry_ns) {
 		s->watching = true;
+		memset(s->state_ns, 0, sizeof(s->state_ns)); // a host that was booted has another clock
 		ls_seq_emit(q, (struct ls_seq_action){.kind = LS_SEQ_WATCH, .side = side, .after = s->seen});
 	}
 	if (s->busy || t.now_ns < s->retry_ns)

@@ -85,13 +85,24 @@ static Lockstep__V1__DeviceProgress *device_of(struct ls_seq *q, enum ls_seq_sid
 	return NULL;
 }
 
-void ls_seq_progress(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__DeviceProgress *p)
+// When its agent last told this device's state.
+static uint64_t *state_ns(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__DeviceProgress *d)
+{
+	for (size_t i = 0; i < q->view->n_device && i < LS_MAX_DEVICES; i++)
+		if (q->view->device[i] == d)
+			return &q->side[side].state_ns[i];
+	return NULL;
+}
+
+void ls_seq_progress(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V1__DeviceProgress *p, uint64_t time_ns)
 {
 	Lockstep__V1__DeviceProgress *d = device_of(q, side, p->name);
 	bool over = q->side[side].handed_back;
 
 	if (!d)
 		return;
+	if (!over && state_ns(q, side, d))
+		*state_ns(q, side, d) = time_ns;
 	if (side == LS_SEQ_SOURCE) {
 		d->source_state = over ? d->source_state : p->source_state;
 		d->bytes_sent = p->bytes_sent;
@@ -177,7 +188,10 @@ void ls_seq_fold_step(struct ls_seq *q, enum ls_seq_side side, const Lockstep__V
 	if (t->step && !t->unwind && t->step->kind == LOCKSTEP__V1__STEP_KIND__STEP_GATE && t->end_ns &&
 	    !t->errno_value && t->step->gate > 0 && t->step->gate < (int)LS_GATE_COUNT)
 		q->released |= ls_seq_gate_bit(t->step->gate);
-	if (d && t->step && t->step->kind == LOCKSTEP__V1__STEP_KIND__STEP_ARC && t->end_ns && !t->errno_value)
+	// The record of a step is on disk some time after its agent told where the device went next.
+	uint64_t *told = d ? state_ns(q, side, d) : NULL;
+	bool newer = told && t->end_ns < *told;
+	if (d && t->step && t->step->kind == LOCKSTEP__V1__STEP_KIND__STEP_ARC && t->end_ns && !t->errno_value && !newer)
 		*(side == LS_SEQ_SOURCE ? &d->source_state : &d->destination_state) = reached(q, side, t, d);
 	for (size_t i = 0; i < v->n_step; i++) {
 		Lockstep__V1__StepTime *o = v->step[i];

@@ -240,6 +240,20 @@ def test_giving_up_a_watch_does_not_cancel_the_migration(c):
     assert not c.pair.asked("host-a", "Unwind")
 
 
+def test_a_state_that_was_told_already_is_not_taken_back_by_the_record_of_an_earlier_step(c):
+    c.start_move(hold=[STOPPED])
+    c.until(lambda v: v.waiting_at == STOPPED)
+    source = c.pair.a
+    earlier = source.clock
+    source.tell(sequence=0, progress=m.DeviceProgress(name="a0", source_state=3, bytes_sent=7))
+    arc = m.Step(kind=m.STEP_ARC, target=2, devices=1)
+    source.tell(step=m.StepTime(host="host-a", index=90, step=arc, begin_ns=earlier, end_ns=earlier, device="a0"))
+    source.tell(step=m.StepTime(host="host-a", index=90, step=arc, begin_ns=earlier, end_ns=source.clock, device="a1"))
+    view = c.until(lambda v: v.device[1].source_state == 2)
+    assert any(s.index == 90 and s.device == "a0" for s in view.step)
+    assert view.device[0].source_state == 3 and view.device[0].bytes_sent == 7
+
+
 # ---- configuration ----
 @pytest.mark.parametrize("text, says", [
     ("[coordinator]\nid=one\nlisten=0.0.0.0:1\nstore=/x\n", "plaintext=any"),
