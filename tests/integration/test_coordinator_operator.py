@@ -78,7 +78,7 @@ def until_open(c, action):
 
 
 def open_at_last(c, action):
-    """All that are open as soon as this one is. After the end nothing is watched: each side's last news has its own way."""
+    """All that are open, as soon as this one is: after the end each side's last news comes when it comes."""
     end = time.monotonic() + LIMIT
     while True:
         are = [a for a, o in options(c)[0].items() if o.open]
