@@ -14,6 +14,8 @@
 
 #include <cmocka.h>
 
+#include "agent/sim/sim_client.h"
+
 void simhost_start(struct simhost *h, const char *devices)
 {
 	char config[100], line[8] = "";
@@ -72,4 +74,26 @@ const char *simhost_path(const struct simhost *h, const char *name, char buf[200
 {
 	snprintf(buf, 200, "%s#%s", h->socket, name);
 	return buf;
+}
+
+int simhost_open(const struct simhost *h, const char *name)
+{
+	int fd = ls_sim_open(h->socket, name);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+void simhost_close(const struct simhost *h, int fd, const char *name)
+{
+	close(fd);
+	assert_int_equal(ls_sim_debug(h->socket, name, "wait-closed"), 0);
+}
+
+int simhost_set(int fd, int state)
+{
+	int data_fd = -1;
+	int r = ls_sim_set_state(fd, state, &data_fd);
+	if (data_fd >= 0)
+		close(data_fd);
+	return r;
 }

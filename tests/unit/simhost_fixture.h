@@ -18,4 +18,10 @@ void simhost_stop(struct simhost *h);
 void simhost_kill(struct simhost *h); // as a host that goes down
 const char *simhost_path(const struct simhost *h, const char *name, char buf[200]); // SOCKET#NAME
 
+// A device of its, as a VMM has it. Closing waits until the host has seen it.
+int simhost_open(const struct simhost *h, const char *name);
+void simhost_close(const struct simhost *h, int fd, const char *name);
+// Asks for a state and drops the session that may come with it. 0 or negative errno.
+int simhost_set(int fd, int state);
+
 #endif

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A simulated device behaves as the kernel contract says, seen through its client.
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -12,8 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -32,33 +28,11 @@ static const char devices[] = "[device a]\ntype = stopcopy\nslot = 0\nmemory = 1
 			      "[device c]\ntype = full\nslot = 2\nmemory = 2M\nrate = 0\n"
 			      "[device d]\ntype = full\nslot = 3\nmemory = 2M\nrate = 0\n";
 
-static int open_dev(const char *name)
-{
-	int fd = ls_sim_open(host.socket, name);
-	assert_true(fd >= 0);
-	return fd;
-}
-
-static void close_dev(int fd, const char *name)
-{
-	close(fd);
-	assert_int_equal(ls_sim_debug(host.socket, name, "wait-closed"), 0);
-}
-
 static int get(int fd)
 {
 	int state = -1;
 	assert_int_equal(ls_sim_get_state(fd, &state), 0);
 	return state;
-}
-
-static int set(int fd, int state)
-{
-	int data_fd = -1;
-	int r = ls_sim_set_state(fd, state, &data_fd);
-	if (data_fd >= 0)
-		close(data_fd);
-	return r;
 }
 
 // A valid image, as a destination needs one to leave RESUMING.
@@ -76,7 +50,7 @@ static size_t image_of(int fd, uint8_t *buf, size_t size)
 		len += (size_t)n;
 	}
 	close(data_fd);
-	assert_int_equal(set(fd, LS_STATE_RUNNING), 0);
+	assert_int_equal(simhost_set(fd, LS_STATE_RUNNING), 0);
 	return len;
 }
 
@@ -156,7 +130,7 @@ static void sim_follows_the_oracle_cell_by_cell(void **state)
 	for (unsigned i = 1; i < 8; i++) {
 		if (!names[i])
 			continue;
-		fds[i] = open_dev(names[i]);
+		fds[i] = simhost_open(&host, names[i]);
 		len[i] = image_of(fds[i], image[i], sizeof(image[i]));
 		assert_true(len[i] > 0 && len[i] <= 1 << 20);
 	}
@@ -170,25 +144,25 @@ static void sim_follows_the_oracle_cell_by_cell(void **state)
 	fclose(f);
 	for (unsigned i = 1; i < 8; i++)
 		if (names[i])
-			close_dev(fds[i], names[i]);
+			simhost_close(&host, fds[i], names[i]);
 	print_message("%u cells\n", cells);
 	assert_true(cells > 100);
 }
 
 static void a_device_is_opened_once_and_its_dups_keep_it_open(void **state)
 {
-	int fd = open_dev("a");
+	int fd = simhost_open(&host, "a");
 	assert_int_equal(ls_sim_open(host.socket, "a"), -EBUSY);
 	assert_int_equal(ls_sim_open(host.socket, "nobody"), -ENOENT);
-	assert_int_equal(set(fd, LS_STATE_STOP), 0);
+	assert_int_equal(simhost_set(fd, LS_STATE_STOP), 0);
 	int other = dup(fd);
 	close(fd);
 	assert_int_equal(get(other), LS_STATE_STOP);
 	assert_int_equal(ls_sim_open(host.socket, "a"), -EBUSY);
-	close_dev(other, "a");
-	fd = open_dev("a");
+	simhost_close(&host, other, "a");
+	fd = simhost_open(&host, "a");
 	assert_int_equal(get(fd), LS_STATE_RUNNING);
-	close_dev(fd, "a");
+	simhost_close(&host, fd, "a");
 }
 
 static void a_vmm_that_dies_closes_its_device(void **state)
@@ -199,7 +173,7 @@ static void a_vmm_that_dies_closes_its_device(void **state)
 	pid_t vmm = fork();
 	if (vmm == 0) {
 		int fd = ls_sim_open(host.socket, "b");
-		c = fd >= 0 && set(fd, LS_STATE_STOP) == 0 ? 'y' : 'n';
+		c = fd >= 0 && simhost_set(fd, LS_STATE_STOP) == 0 ? 'y' : 'n';
 		if (write(out[1], &c, 1) == 1)
 			pause();
 		_exit(1);
@@ -210,7 +184,7 @@ static void a_vmm_that_dies_closes_its_device(void **state)
 	kill(vmm, SIGKILL);
 	waitpid(vmm, NULL, 0);
 	assert_int_equal(ls_sim_debug(host.socket, "b", "wait-closed"), 0);
-	close_dev(open_dev("b"), "b");
+	simhost_close(&host, simhost_open(&host, "b"), "b");
 	close(out[0]);
 	close(out[1]);
 }
@@ -222,13 +196,13 @@ struct slow {
 static void *slow_set(void *arg)
 {
 	struct slow *s = arg;
-	s->result = set(s->fd, LS_STATE_STOP);
+	s->result = simhost_set(s->fd, LS_STATE_STOP);
 	return NULL;
 }
 
 static void an_arc_that_hangs_blocks_state_calls_only(void **state)
 {
-	struct slow s = {.fd = open_dev("b"), .result = 1};
+	struct slow s = {.fd = simhost_open(&host, "b"), .result = 1};
 	pthread_t t;
 	uint32_t magic = 0;
 	struct ls_sim_counters c;
@@ -242,12 +216,12 @@ static void an_arc_that_hangs_blocks_state_calls_only(void **state)
 	assert_int_equal(ls_sim_debug(host.socket, "b", "release"), 0);
 	pthread_join(t, NULL);
 	assert_int_equal(s.result, 0);
-	close_dev(s.fd, "b");
+	simhost_close(&host, s.fd, "b");
 }
 
 static void without_a_free_fd_the_device_moves_and_the_stream_is_lost(void **state)
 {
-	int fd = open_dev("a"), data_fd;
+	int fd = simhost_open(&host, "a"), data_fd;
 	int spare = dup(0);
 	struct rlimit old, tight;
 	assert_int_equal(get(fd), LS_STATE_RUNNING); // the thread's reply channel is there from now on
@@ -262,12 +236,12 @@ static void without_a_free_fd_the_device_moves_and_the_stream_is_lost(void **sta
 	assert_int_equal(r, -EMFILE);
 	assert_int_equal(data_fd, -1);
 	assert_int_equal(get(fd), LS_STATE_STOP_COPY);
-	close_dev(fd, "a");
+	simhost_close(&host, fd, "a");
 }
 
 static void sessions_end_with_their_states(void **state)
 {
-	int fd = open_dev("c"), data_fd, none;
+	int fd = simhost_open(&host, "c"), data_fd, none;
 	uint8_t buf[4096];
 	uint64_t initial, dirty;
 	assert_int_equal(ls_sim_set_state(fd, LS_STATE_PRE_COPY, &data_fd), 0);
@@ -286,141 +260,12 @@ static void sessions_end_with_their_states(void **state)
 	assert_int_equal(get(fd), LS_STATE_RUNNING);
 	close(data_fd);
 	assert_int_equal(ls_sim_set_state(fd, LS_STATE_RESUMING, &data_fd), 0);
-	assert_int_equal(set(fd, LS_STATE_STOP), -EINVAL); // nothing was written
+	assert_int_equal(simhost_set(fd, LS_STATE_STOP), -EINVAL); // nothing was written
 	assert_int_equal(get(fd), LS_STATE_RESUMING);
 	memset(buf, 0x55, sizeof(buf));
 	assert_int_equal(ls_sim_write(data_fd, buf, sizeof(buf)), -EINVAL);
 	close(data_fd);
-	close_dev(fd, "c");
-}
-
-static void put(int fd, uint64_t reg, uint64_t v, size_t len)
-{
-	assert_int_equal(ls_sim_region_write(fd, LS_SIM_BAR0, reg, &v, len), 0);
-}
-
-static void peers_write_to_each_other_and_to_ram_and_interrupt(void **state)
-{
-	const size_t size = 1 << 20;
-	int fd = open_dev("c"), peer = open_dev("d"), irq = eventfd(0, EFD_CLOEXEC);
-	int memfd = memfd_create("ram", MFD_CLOEXEC);
-	uint8_t command = 6, seen[64];
-	uint64_t count = 0, value = 0;
-	assert_int_equal(ftruncate(memfd, (off_t)size), 0);
-	uint8_t *ram = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
-	assert_true(ram != MAP_FAILED);
-	assert_int_equal(ls_sim_dma_map(fd, memfd, 0, 0x100000, size), 0);
-	assert_int_equal(ls_sim_dma_map(fd, memfd, 0, 0x180000, 4096), -EEXIST);
-	assert_int_equal(ls_sim_dma_map(fd, memfd, 4096, 0x1000000, size), -EINVAL);
-	assert_int_equal(ls_sim_set_irq(fd, 1, irq), 0);
-	assert_int_equal(ls_sim_set_irq(fd, LSM_VECTORS, irq), -EINVAL);
-	assert_int_equal(ls_sim_region_write(fd, LS_SIM_CONFIG, 4, &command, 1), 0);
-	assert_int_equal(ls_sim_region_write(peer, LS_SIM_CONFIG, 4, &command, 1), 0);
-	lsm_desc_put(ram, LSM_OP_P2P_WRITE, LSM_DESC_STAMP, 0, 3, 64, 0, 0, 128, 0);
-	lsm_desc_put(ram + 32, LSM_OP_DMA_WRITE, LSM_DESC_STAMP | LSM_DESC_IRQ, 1, 0, 64, 0x108000, 0, 0, 0);
-	put(fd, LSM_REG_RING_BASE, 0x100000, 8);
-	put(fd, LSM_REG_RING_SIZE, 2, 4);
-	put(fd, LSM_REG_CTRL, LSM_CTRL_ENABLE, 4);
-	put(fd, LSM_REG_DOORBELL, 2, 4);
-	assert_int_equal(read(irq, &count, 8), 8);
-	assert_int_equal(count, 1);
-	assert_int_equal(lsm_get64(ram + 0x8000), 1);
-	assert_int_equal(ls_sim_region_read(peer, LS_SIM_BAR2, 128, seen, sizeof(seen)), 0);
-	assert_int_equal(lsm_get64(seen), 1);
-	assert_int_equal(ls_sim_region_read(peer, LS_SIM_BAR0, LSM_REG_RX_COUNT + 2 * 8, &value, 8), 0);
-	assert_int_equal(value, 1);
-	munmap(ram, size);
-	close(memfd);
-	close(irq);
-	close_dev(fd, "c");
-	close_dev(peer, "d");
-}
-
-static uint64_t reg(int fd, uint64_t at)
-{
-	uint64_t v = 0;
-	assert_int_equal(ls_sim_region_read(fd, LS_SIM_BAR0, at, &v, 8), 0);
-	return v;
-}
-
-// Writes to its peer without pause. Answers the device's RAM, to be closed.
-static int set_writing(int fd, unsigned peer)
-{
-	const uint8_t command = 6;
-	uint8_t desc[LSM_DESC_SIZE];
-	int memfd = memfd_create("ring", MFD_CLOEXEC);
-	lsm_desc_put(desc, LSM_OP_P2P_WRITE, LSM_DESC_STAMP, 0, peer, 64, 0, 0, 128, 0);
-	assert_int_equal(ftruncate(memfd, 4096), 0);
-	assert_int_equal(pwrite(memfd, desc, sizeof(desc), 0), sizeof(desc));
-	assert_int_equal(ls_sim_dma_map(fd, memfd, 0, 0x100000, 4096), 0);
-	assert_int_equal(ls_sim_region_write(fd, LS_SIM_CONFIG, 4, &command, 1), 0);
-	put(fd, LSM_REG_RING_BASE, 0x100000, 8);
-	put(fd, LSM_REG_RING_SIZE, 1, 4);
-	return memfd;
-}
-
-static void wait_for_writes(int fd, unsigned from, uint64_t more)
-{
-	uint64_t until = reg(fd, LSM_REG_RX_COUNT + from * 8) + more;
-	while (reg(fd, LSM_REG_RX_COUNT + from * 8) < until)
-		;
-}
-
-static void quiet_peers_lose_nothing_and_careless_ones_do(void **state)
-{
-	static const int up_and_down[] = {LS_STATE_RUNNING_P2P, LS_STATE_STOP, LS_STATE_RUNNING_P2P, LS_STATE_RUNNING};
-	int c = open_dev("c"), d = open_dev("d");
-	struct ls_sim_counters before, after;
-	assert_int_equal(ls_sim_counters(host.socket, "d", &before), 0);
-	int c_ram = set_writing(c, 3), d_ram = set_writing(d, 2);
-	put(c, LSM_REG_CTRL, LSM_CTRL_ENABLE | LSM_CTRL_CYCLIC, 4);
-	put(d, LSM_REG_CTRL, LSM_CTRL_ENABLE | LSM_CTRL_CYCLIC, 4);
-	for (int i = 0; i < 20; i++) {
-		wait_for_writes(d, 2, 10);
-		wait_for_writes(c, 3, 10);
-		for (size_t k = 0; k < sizeof(up_and_down) / sizeof(up_and_down[0]); k++) {
-			assert_int_equal(set(c, up_and_down[k]), 0);
-			assert_int_equal(set(d, up_and_down[k]), 0);
-		}
-	}
-	assert_int_equal(set(c, LS_STATE_RUNNING_P2P), 0);
-	assert_int_equal(set(d, LS_STATE_RUNNING_P2P), 0);
-	assert_int_equal(reg(c, LSM_REG_TX_SEQ + 3 * 8) - 1, reg(d, LSM_REG_RX_COUNT + 2 * 8));
-	assert_int_equal(reg(d, LSM_REG_TX_SEQ + 2 * 8) - 1, reg(c, LSM_REG_RX_COUNT + 3 * 8));
-	assert_int_equal(reg(d, LSM_REG_RX_GAP + 2 * 8), 0);
-	assert_int_equal(reg(c, LSM_REG_RX_GAP + 3 * 8), 0);
-	assert_int_equal(ls_sim_counters(host.socket, "d", &after), 0);
-	assert_int_equal(after.rx_dropped, before.rx_dropped);
-	// Without the barrier: the peer stops while its neighbour still writes.
-	assert_int_equal(set(c, LS_STATE_RUNNING), 0);
-	assert_int_equal(set(d, LS_STATE_STOP), 0);
-	do
-		assert_int_equal(ls_sim_counters(host.socket, "d", &after), 0);
-	while (after.rx_dropped == before.rx_dropped);
-	assert_int_equal(set(d, LS_STATE_RUNNING), 0);
-	wait_for_writes(d, 2, 1);
-	assert_true(reg(d, LSM_REG_RX_GAP + 2 * 8) > 0);
-	close(c_ram);
-	close(d_ram);
-	close_dev(c, "c");
-	close_dev(d, "d");
-}
-
-static void large_windows_are_read_and_written_in_one_call(void **state)
-{
-	int fd = open_dev("c");
-	uint8_t command = 2;
-	uint8_t *out = malloc(1 << 20), *in = malloc(1 << 20);
-	for (size_t i = 0; i < 1 << 20; i++)
-		out[i] = (uint8_t)(i * 7 + (i >> 12));
-	assert_int_equal(ls_sim_region_write(fd, LS_SIM_CONFIG, 4, &command, 1), 0);
-	assert_int_equal(ls_sim_region_write(fd, LS_SIM_BAR2, 1 << 20, out, 1 << 20), 0);
-	assert_int_equal(ls_sim_region_read(fd, LS_SIM_BAR2, 1 << 20, in, 1 << 20), 0);
-	assert_memory_equal(in, out, 1 << 20);
-	assert_int_equal(ls_sim_region_write(fd, LS_SIM_BAR2, 2 << 20, out, 1), -EINVAL);
-	free(out);
-	free(in);
-	close_dev(fd, "c");
+	simhost_close(&host, fd, "c");
 }
 
 static void versions_tell_what_does_not_fit(void **state)
@@ -494,9 +339,6 @@ int main(void)
 		cmocka_unit_test(an_arc_that_hangs_blocks_state_calls_only),
 		cmocka_unit_test(without_a_free_fd_the_device_moves_and_the_stream_is_lost),
 		cmocka_unit_test(sessions_end_with_their_states),
-		cmocka_unit_test(peers_write_to_each_other_and_to_ram_and_interrupt),
-		cmocka_unit_test(quiet_peers_lose_nothing_and_careless_ones_do),
-		cmocka_unit_test(large_windows_are_read_and_written_in_one_call),
 		cmocka_unit_test(versions_tell_what_does_not_fit),
 		cmocka_unit_test(debug_commands_that_make_no_sense_are_refused),
 		cmocka_unit_test(a_host_that_goes_down_answers_enodev),
