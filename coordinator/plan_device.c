@@ -14,11 +14,19 @@ static const struct {
 	{LS_E_DEVICE_BUSY, "device.free", "close whatever holds it (see `fuser`), or let its VMM lend it"},
 	{LS_E_V1_ONLY, "device.v2", "update its driver: it speaks only the withdrawn migration protocol v1"},
 	{LS_E_NOT_MIGRATABLE, "device.v2", "use a driver with VFIO migration v2, or detach the device first"},
-	{LS_E_BAD_STATE, "device.state", "reset the device, or restart its VMM"},
+	{LS_E_BAD_STATE, "device.state", NULL},
 	{LS_E_VM_BUSY, "device.free", "wait for the other migration, or cancel it"},
 };
 
-static void check_problem(const Lockstep__V1__Device *d, const char *host, Lockstep__V1__DryRunResponse *out)
+// While a migration of the VM is open its devices are where that one took them.
+static const char *state_remedy(const struct ls_plan_input *in)
+{
+	return in->busy_with ? "leave it alone while the other migration is open: a reset would harm that one"
+			     : "reset the device, or restart its VMM";
+}
+
+static void check_problem(const struct ls_plan_input *in, const Lockstep__V1__Device *d, const char *host,
+			  Lockstep__V1__DryRunResponse *out)
 {
 	struct ls_plan_row row = {.id = "device.ready", .device = d->name, .result = ROW_FAIL};
 	enum ls_reason reason;
@@ -35,7 +43,7 @@ static void check_problem(const Lockstep__V1__Device *d, const char *host, Locks
 	for (size_t i = 0; i < sizeof(problems) / sizeof(problems[0]); i++)
 		if (problems[i].reason == reason) {
 			row.id = problems[i].id;
-			row.remedy = problems[i].remedy;
+			row.remedy = reason == LS_E_BAD_STATE ? state_remedy(in) : problems[i].remedy;
 		}
 	ls_plan_add(out, row, "%s: %s%s%s%s", host, d->problem->message[0] ? d->problem->message : d->problem->reason,
 		    d->problem->errno_value ? " (" : "",
@@ -43,12 +51,13 @@ static void check_problem(const Lockstep__V1__Device *d, const char *host, Locks
 		    d->problem->errno_value ? ")" : "");
 }
 
-static void check_state(const Lockstep__V1__Device *d, const char *host, Lockstep__V1__DryRunResponse *out)
+static void check_state(const struct ls_plan_input *in, const Lockstep__V1__Device *d, const char *host,
+			Lockstep__V1__DryRunResponse *out)
 {
 	struct ls_plan_row row = {.id = "device.state",
 				  .device = d->name,
 				  .result = ROW_FAIL,
-				  .remedy = "reset the device, or restart its VMM"};
+				  .remedy = state_remedy(in)};
 
 	if (d->open && d->state != LS_STATE_RUNNING)
 		ls_plan_add(out, row, "%s: in %s, should be in RUNNING", host, ls_state_name((int)d->state));
@@ -211,13 +220,13 @@ void ls_plan_check_device(const struct ls_plan_input *in, const struct ls_pair *
 
 	check_pairing(in, pair, out);
 	if (s)
-		check_problem(s, in->source.name, out);
+		check_problem(in, s, in->source.name, out);
 	if (s && !s->problem)
-		check_state(s, in->source.name, out);
+		check_state(in, s, in->source.name, out);
 	if (d)
-		check_problem(d, in->dest.name, out);
+		check_problem(in, d, in->dest.name, out);
 	if (d && !d->problem)
-		check_state(d, in->dest.name, out);
+		check_state(in, d, in->dest.name, out);
 	if (!s || !d)
 		return;
 	check_type(s, d, out);
