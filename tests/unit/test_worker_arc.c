@@ -15,25 +15,23 @@
 #include <cmocka.h>
 
 #include "agent/sim/sim_client.h"
-#include "tests/unit/simhost_fixture.h"
 #include "tests/unit/worker_fixture.h"
 
-static struct simhost host;
 static const char devices[] = "[device a]\ntype = full\nslot = 0\nmemory = 1M\n"
 			      "[device b]\ntype = stopcopy\nslot = 1\nmemory = 1M\n";
 
 static void begin(struct rig *r, const char *name, int fd)
 {
 	char path[200];
-	rig_start(r, name, &ls_provider_sim, simhost_path(&host, name, path));
+	rig_start(r, name, &ls_provider_sim, simhost_path(&rig_host, name, path));
 	assert_int_equal(rig_adopt(r, fd), 0);
 }
 
 static void finish(struct rig *r, const char *name)
 {
 	rig_stop(r);
-	assert_int_equal(ls_sim_debug(host.socket, name, "clear"), 0);
-	assert_int_equal(ls_sim_debug(host.socket, name, "wait-closed"), 0);
+	assert_int_equal(ls_sim_debug(rig_host.socket, name, "clear"), 0);
+	assert_int_equal(ls_sim_debug(rig_host.socket, name, "wait-closed"), 0);
 }
 
 static void a_busy_or_absent_device_is_named(void **state)
@@ -41,7 +39,7 @@ static void a_busy_or_absent_device_is_named(void **state)
 	struct rig a, b;
 	char path[200];
 	begin(&a, "a", -1);
-	rig_start(&b, "b", &ls_provider_sim, simhost_path(&host, "a", path));
+	rig_start(&b, "b", &ls_provider_sim, simhost_path(&rig_host, "a", path));
 	assert_int_equal(rig_adopt(&b, -1), -EBUSY);
 	assert_int_equal(b.res.error.reason, LS_E_DEVICE_BUSY);
 	assert_string_equal(b.res.error.device, "b");
@@ -49,7 +47,7 @@ static void a_busy_or_absent_device_is_named(void **state)
 	assert_true(rig_arc(&b, LS_STATE_STOP) < 0);
 	assert_int_equal(b.res.error.reason, LS_E_BAD_STATE);
 	rig_stop(&b);
-	rig_start(&b, "b", &ls_provider_sim, simhost_path(&host, "nobody", path));
+	rig_start(&b, "b", &ls_provider_sim, simhost_path(&rig_host, "nobody", path));
 	assert_true(rig_adopt(&b, -1) < 0);
 	assert_int_equal(b.res.error.reason, LS_E_DEVICE_ABSENT);
 	// Not a device at all: the fd is taken and closed all the same.
@@ -64,7 +62,7 @@ static void a_failed_arc_says_where_the_device_is(void **state)
 {
 	struct rig r;
 	begin(&r, "a", -1);
-	assert_int_equal(ls_sim_debug(host.socket, "a", "fail RUNNING_P2P STOP ETIMEDOUT"), 0);
+	assert_int_equal(ls_sim_debug(rig_host.socket, "a", "fail RUNNING_P2P STOP ETIMEDOUT"), 0);
 	assert_int_equal(rig_arc(&r, LS_STATE_STOP), -ETIMEDOUT);
 	assert_int_equal(r.res.error.reason, LS_E_ARC_FAILED);
 	assert_string_equal(r.res.error.arc, "RUNNING -> STOP");
@@ -78,7 +76,7 @@ static void error_is_left_by_reset_alone(void **state)
 {
 	struct rig r;
 	begin(&r, "a", -1);
-	assert_int_equal(ls_sim_debug(host.socket, "a", "fail-error RUNNING_P2P STOP EIO"), 0);
+	assert_int_equal(ls_sim_debug(rig_host.socket, "a", "fail-error RUNNING_P2P STOP EIO"), 0);
 	assert_int_equal(rig_arc(&r, LS_STATE_STOP), -EIO);
 	assert_int_equal(r.res.state, LS_STATE_ERROR);
 	assert_int_equal(rig_arc(&r, LS_STATE_RUNNING), -EIO);
@@ -136,7 +134,7 @@ static void the_pause_does_not_fail_for_lack_of_fds(void **state)
 static void a_device_that_its_guest_reset_begins_another_session(void **state)
 {
 	struct rig r;
-	int vmm = ls_sim_open(host.socket, "a");
+	int vmm = ls_sim_open(rig_host.socket, "a");
 	begin(&r, "a", dup(vmm));
 	assert_int_equal(rig_arc(&r, LS_STATE_PRE_COPY), 0);
 	assert_int_equal(ls_sim_reset(vmm), 0);
@@ -146,20 +144,20 @@ static void a_device_that_its_guest_reset_begins_another_session(void **state)
 	assert_int_equal(atomic_load(&ls_worker_progress(r.w)->restarts), 1);
 	rig_stop(&r);
 	close(vmm);
-	assert_int_equal(ls_sim_debug(host.socket, "a", "wait-closed"), 0);
+	assert_int_equal(ls_sim_debug(rig_host.socket, "a", "wait-closed"), 0);
 }
 
 static void an_arc_that_hangs_shows_since_when(void **state)
 {
 	struct rig r;
 	begin(&r, "a", -1);
-	assert_int_equal(ls_sim_debug(host.socket, "a", "stick RUNNING RUNNING_P2P"), 0);
+	assert_int_equal(ls_sim_debug(rig_host.socket, "a", "stick RUNNING RUNNING_P2P"), 0);
 	rig_submit(&r, &(struct ls_job){.kind = LS_JOB_ARC, .target = LS_STATE_STOP, .fd = -1});
-	assert_int_equal(ls_sim_debug(host.socket, "a", "wait-stuck"), 0);
+	assert_int_equal(ls_sim_debug(rig_host.socket, "a", "wait-stuck"), 0);
 	assert_true(atomic_load(&ls_worker_progress(r.w)->busy_since_ns) > 0);
 	assert_int_equal(ls_worker_submit(r.w, &(struct ls_job){.kind = LS_JOB_CLOSE, .fd = -1}), -EBUSY);
 	ls_worker_interrupt(r.w); // does not touch an arc
-	assert_int_equal(ls_sim_debug(host.socket, "a", "release"), 0);
+	assert_int_equal(ls_sim_debug(rig_host.socket, "a", "release"), 0);
 	rig_wait(&r);
 	assert_int_equal(r.res.status, 0);
 	assert_int_equal(r.res.state, LS_STATE_STOP);
@@ -250,15 +248,7 @@ static void a_driver_that_hands_out_no_stream_is_an_error(void **state)
 
 static int start(void **state)
 {
-	uv_loop_init(&rig_loop);
-	simhost_start(&host, devices);
-	return 0;
-}
-
-static int stop(void **state)
-{
-	simhost_stop(&host);
-	return uv_loop_close(&rig_loop);
+	return rig_host_start(devices);
 }
 
 int main(void)
@@ -275,5 +265,5 @@ int main(void)
 		cmocka_unit_test(a_new_stream_within_a_session_is_a_guest_reset),
 		cmocka_unit_test(a_driver_that_hands_out_no_stream_is_an_error),
 	};
-	return cmocka_run_group_tests(tests, start, stop);
+	return cmocka_run_group_tests(tests, start, rig_host_stop);
 }

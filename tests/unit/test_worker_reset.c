@@ -14,12 +14,10 @@
 #include <cmocka.h>
 
 #include "agent/sim/sim_client.h"
-#include "tests/unit/simhost_fixture.h"
 #include "tests/unit/worker_fixture.h"
 
 #define MEMORY (4u << 20)
 
-static struct simhost host;
 static const char devices[] = "[device s]\ntype = full\nslot = 0\nmemory = 4M\nfabric = 1\n"
 			      "[device d]\ntype = full\nslot = 0\nmemory = 4M\nfabric = 2\n";
 
@@ -94,10 +92,10 @@ static int precopy_info(struct ls_dev *dev, int data_fd, uint64_t *initial, uint
 static void begin_side(struct rig *r, int *vmm, const char *name)
 {
 	char path[200];
-	*vmm = ls_sim_open(host.socket, name);
+	*vmm = ls_sim_open(rig_host.socket, name);
 	assert_true(*vmm >= 0);
 	enable_memory(*vmm);
-	rig_start(r, name, &between, simhost_path(&host, name, path));
+	rig_start(r, name, &between, simhost_path(&rig_host, name, path));
 	assert_int_equal(rig_adopt(r, dup(*vmm)), 0);
 }
 
@@ -165,9 +163,9 @@ static void finish(void)
 	rig_stop(&d);
 	close(s_vmm);
 	close(d_vmm);
-	assert_int_equal(ls_sim_debug(host.socket, "s", "save-rate 0"), 0);
-	assert_int_equal(ls_sim_debug(host.socket, "s", "wait-closed"), 0);
-	assert_int_equal(ls_sim_debug(host.socket, "d", "wait-closed"), 0);
+	assert_int_equal(ls_sim_debug(rig_host.socket, "s", "save-rate 0"), 0);
+	assert_int_equal(ls_sim_debug(rig_host.socket, "s", "wait-closed"), 0);
+	assert_int_equal(ls_sim_debug(rig_host.socket, "d", "wait-closed"), 0);
 }
 
 static void between_two_pieces_of_precopy(void **state)
@@ -335,15 +333,7 @@ static void without_the_marker_nothing_is_believed(void **state)
 
 static int start(void **state)
 {
-	uv_loop_init(&rig_loop);
-	simhost_start(&host, devices);
-	return 0;
-}
-
-static int stop(void **state)
-{
-	simhost_stop(&host);
-	return uv_loop_close(&rig_loop);
+	return rig_host_start(devices);
 }
 
 int main(void)
@@ -364,5 +354,5 @@ int main(void)
 		cmocka_unit_test(without_the_marker_nothing_is_believed),
 #endif
 	};
-	return cmocka_run_group_tests(tests, start, stop);
+	return cmocka_run_group_tests(tests, start, rig_host_stop);
 }

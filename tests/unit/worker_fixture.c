@@ -15,10 +15,25 @@
 
 #include <cmocka.h>
 
+#include "agent/sim/sim_client.h"
 #include "proto/wire/frame.h"
 #include "proto/wire/pb.h"
 
 uv_loop_t rig_loop;
+struct simhost rig_host;
+
+int rig_host_start(const char *devices)
+{
+	uv_loop_init(&rig_loop);
+	simhost_start(&rig_host, devices);
+	return 0;
+}
+
+int rig_host_stop(void **state)
+{
+	simhost_stop(&rig_host);
+	return uv_loop_close(&rig_loop);
+}
 
 static void on_done(void *user, const struct ls_job_result *result)
 {
@@ -166,4 +181,16 @@ void rig_join(struct rig *source, struct rig *dest)
 	assert_int_equal(rig_run(dest, &job), 0);
 	rig_wait(source);
 	assert_int_equal(source->res.status, 0);
+}
+
+void rig_begin(struct rig *r, int *ret_vmm, const char *name)
+{
+	char path[200];
+	const uint8_t memory = 2;
+	*ret_vmm = ls_sim_open(rig_host.socket, name);
+	assert_true(*ret_vmm >= 0);
+	assert_int_equal(ls_sim_region_write(*ret_vmm, LS_SIM_CONFIG, 4, &memory, 1), 0);
+	rig_start(r, name, &ls_provider_sim, simhost_path(&rig_host, name, path));
+	assert_int_equal(rig_adopt(r, dup(*ret_vmm)), 0);
+	assert_int_equal(r->res.state, LS_STATE_RUNNING);
 }

@@ -4,6 +4,7 @@
 #define LS_TESTS_WORKER_FIXTURE_H
 
 #include "agent/worker.h"
+#include "tests/unit/simhost_fixture.h"
 
 struct rig {
 	struct ls_worker *w;
@@ -12,9 +13,16 @@ struct rig {
 };
 
 extern uv_loop_t rig_loop;
+extern struct simhost rig_host;
+
+// Of a group of tests: the loop, and a simulated host with these devices.
+int rig_host_start(const char *devices);
+int rig_host_stop(void **state);
 
 void rig_start(struct rig *r, const char *device, const struct ls_provider *provider, const char *path);
 void rig_stop(struct rig *r);
+// A worker on a device of rig_host that its VMM has open, memory enabled: *ret_vmm is the VMM's fd, the caller's.
+void rig_begin(struct rig *r, int *ret_vmm, const char *name);
 void rig_submit(struct rig *r, const struct ls_job *job);
 void rig_wait(struct rig *r); // for its answer
 int rig_run(struct rig *r, const struct ls_job *job); // submit, wait; status
