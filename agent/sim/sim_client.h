@@ -39,7 +39,8 @@ int ls_sim_check_version(const char *socket_path, const char *type, const char *
 //   fail FROM TO ERRNO [N]    the next N (default 1; 0: until cleared) such arcs answer ERRNO (name or number)
 //   fail-error FROM TO ERRNO  the next such arc answers ERRNO and leaves the device in ERROR
 //   stick FROM TO             the next such arc does not return until `release`
-//   release                   lets a stuck arc go on
+//   stick-read                the next read of a data_fd does not return until `release`
+//   release                   lets a stuck arc or read go on
 //   clear                     forgets all of the above
 //   rate N                    descriptors per second, 0: no limit
 //   save-rate N, load-rate N  bytes per second through data_fd, 0: no limit
@@ -50,7 +51,7 @@ int ls_sim_check_version(const char *socket_path, const char *type, const char *
 //   slot N                    place on the fabric (device closed)
 //   guest-reset               as VFIO_DEVICE_RESET of its VMM
 //   wait-closed               answers once nobody has the device open
-//   wait-stuck                answers once an arc is stuck
+//   wait-stuck                answers once an arc or a read is stuck
 // "ARC" of a walk is one step of it. -EINVAL: not understood.
 int ls_sim_debug(const char *socket_path, const char *name, const char *command);
 

@@ -160,8 +160,11 @@ int sim_debug_command(struct sim_dev *d, char *command)
 	} else if (n == 1 && strcmp(word[0], "release") == 0) {
 		g->releases++;
 		pthread_cond_broadcast(&g->changed);
+	} else if (n == 1 && strcmp(word[0], "stick-read") == 0) {
+		g->stick_read = true;
 	} else if (n == 1 && strcmp(word[0], "clear") == 0) {
 		memset(g->arc, 0, sizeof(g->arc));
+		g->stick_read = false;
 	} else {
 		r = arc_command(d, word, n);
 	}
@@ -176,6 +179,30 @@ static void sleep_ms(uint64_t ms)
 		;
 }
 
+// Under the lock.
+static void wait_for_release(struct sim_debug *g)
+{
+	unsigned seen = g->releases;
+
+	g->stuck++;
+	pthread_cond_broadcast(&g->changed);
+	while (g->releases == seen)
+		pthread_cond_wait(&g->changed, &g->lock);
+	g->stuck--;
+}
+
+void sim_debug_read(struct sim_dev *d)
+{
+	struct sim_debug *g = &d->debug;
+
+	pthread_mutex_lock(&g->lock);
+	bool sticks = g->stick_read;
+	g->stick_read = false;
+	if (sticks)
+		wait_for_release(g);
+	pthread_mutex_unlock(&g->lock);
+}
+
 int sim_debug_arc(struct sim_dev *d, unsigned from, unsigned to, bool *into_error)
 {
 	struct sim_debug *g = &d->debug;
@@ -187,13 +214,8 @@ int sim_debug_arc(struct sim_dev *d, unsigned from, unsigned to, bool *into_erro
 		sleep_ms(latency);
 	pthread_mutex_lock(&g->lock);
 	if (a->stick) {
-		unsigned seen = g->releases;
 		a->stick = false;
-		g->stuck++;
-		pthread_cond_broadcast(&g->changed);
-		while (g->releases == seen)
-			pthread_cond_wait(&g->changed, &g->lock);
-		g->stuck--;
+		wait_for_release(g);
 	}
 	int fail = a->fail;
 	*into_error = fail && a->into_error;

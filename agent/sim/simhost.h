@@ -50,7 +50,8 @@ struct sim_debug {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct sim_arc_debug arc[SIM_STATES][SIM_STATES];
-	unsigned stuck;    // arcs that wait now
+	bool stick_read;   // the next read of a data_fd hangs
+	unsigned stuck;    // arcs and reads that wait now
 	unsigned releases; // grows with each `release`
 };
 
@@ -181,5 +182,6 @@ struct sim_serving {
 int sim_debug_command(struct sim_dev *d, char *command);
 // Injected behaviour of one arc: sleeps, sticks, fails. 0 or negative errno; *into_error.
 int sim_debug_arc(struct sim_dev *d, unsigned from, unsigned to, bool *into_error);
+void sim_debug_read(struct sim_dev *d); // may take its time
 
 #endif

@@ -80,6 +80,7 @@ static void serve(struct sim_session *s, struct sim_request *req, uint8_t *buf)
 	int r;
 	switch (req->head.op) {
 	case LS_SIM_OP_READ:
+		sim_debug_read(d);
 		pthread_mutex_lock(&s->io);
 		r = req->head.arg[0] <= LS_SIM_BULK ? session_read(s, buf, req->head.arg[0]) : -EINVAL;
 		pthread_mutex_unlock(&s->io);
