@@ -88,8 +88,8 @@ void ls_agent_stop_end(struct ls_agent *a);
 bool ls_agent_leave(struct ls_agent *a);
 void ls_agent_close(struct ls_agent *a); // then run the loop to its end
 
-struct ls_agent_device *ls_agent_device(struct ls_agent *a, const char *name);
-struct ls_known *ls_agent_known(struct ls_agent *a, const char *migration);
+struct ls_agent_device *ls_agent_device(struct ls_agent *a, const char *name); // NULL: none of that name
+struct ls_known *ls_agent_known(struct ls_agent *a, const char *migration);    // NULL: never heard of, or forgotten
 struct ls_known *ls_agent_remember(struct ls_agent *a, const struct ls_ledger_record *record); // copied
 void ls_agent_remember_claim(struct ls_agent *a, const struct ls_ledger_claim *claim);
 // VM_BUSY with the migration that holds it; `except` does not count.

@@ -7,6 +7,7 @@
 
 #include "agent/agent.h"
 
+// Listens on the configured stream address. CONFIG: cannot. Loop thread.
 int ls_peers_open(struct ls_agent *a, struct ls_peers **ret, struct ls_error *err);
 const char *ls_peers_address(const struct ls_peers *p); // with the port that was bound
 void ls_peers_close(struct ls_peers *p);                // NULL is fine

@@ -83,6 +83,7 @@ struct ls_worker_options {
 	void *user;
 };
 
+// `options` is copied, its strings too. RESOURCE: no memory, thread or descriptor.
 int ls_worker_start(uv_loop_t *loop, const struct ls_worker_options *options, struct ls_worker **ret,
 		    struct ls_error *err);
 // Loop thread. One job at a time: -EBUSY while one is under way, and nothing is taken over. `job` is copied.

@@ -95,6 +95,7 @@ struct ls_listener;
 /* The receiver owns the transport, and starts or closes it. */
 typedef void (*ls_on_accept)(void *user, struct ls_transport *transport);
 
+/* Negative errno, and in why one line that quotes the address; names are refused. */
 int ls_listener_create(uv_loop_t *loop, const struct ls_address *address, ls_on_accept on_accept,
 		       void *user, struct ls_listener **ret_listener, char *why, size_t why_size);
 /* With the port that was bound. */
