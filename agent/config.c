@@ -44,10 +44,9 @@ static const struct ls_config_key keys[] = {
 
 #define REFUSE(c, at, fmt, ...) ls_fail(err, LS_E_CONFIG, EINVAL, "%s:%d: " fmt, (c)->file, at, __VA_ARGS__)
 
-static void *refuse(struct ls_agent_config *c, int line, const char *section, const char *name, struct ls_error *err)
+static void *refuse(const char *why, struct ls_error *err)
 {
-	ls_fail(err, LS_E_CONFIG, EINVAL, "%s:%d: [%s%s%s]: not understood, or given twice", c->file, line, section,
-		name ? " " : "", name ? name : "");
+	ls_fail(err, LS_E_CONFIG, EINVAL, "%s", why);
 	return NULL;
 }
 
@@ -70,8 +69,10 @@ static void *object(void *user, const char *section, const char *name, int line,
 		c->line = line;
 		return c;
 	}
-	if (!name || c->n_devices == MAX_ENTRIES || c->n_vms == MAX_ENTRIES)
-		return refuse(c, line, section, name, err);
+	if (strcmp(section, "agent") == 0 || !name)
+		return refuse(name ? "it has no name" : "a name is missing", err);
+	if (c->n_devices == MAX_ENTRIES || c->n_vms == MAX_ENTRIES)
+		return refuse("there are too many", err);
 	if (strcmp(section, "device") == 0 && !ls_agent_config_device(c, name)) {
 		struct ls_device_config *d = &c->device[c->n_devices++];
 		snprintf(d->name, sizeof(d->name), "%s", name);
@@ -80,7 +81,7 @@ static void *object(void *user, const char *section, const char *name, int line,
 	}
 	if (strcmp(section, "vm") == 0 && !ls_agent_config_vm(c, name))
 		return add_vm(c, name, line);
-	return refuse(c, line, section, name, err);
+	return refuse("it is there twice", err);
 }
 
 static int check_address(struct ls_agent_config *c, const char *key, const char *text, struct ls_error *err)
@@ -111,7 +112,10 @@ static int check_vm(struct ls_agent_config *c, const struct ls_vm_config *vm, st
 	if (exec != (vm->pause[0] != 0) || exec != (vm->resume[0] != 0))
 		return REFUSE(c, vm->line, "[vm %s]: pause= and resume= belong to adapter=exec, and only there",
 			      vm->name);
-	return 0;
+	for (unsigned i = 0; i < c->n_devices; i++)
+		if (strcmp(c->device[i].vm, vm->name) == 0)
+			return 0;
+	return REFUSE(c, vm->line, "[vm %s]: no device belongs to this VM", vm->name);
 }
 
 static int check(struct ls_agent_config *c, struct ls_error *err)

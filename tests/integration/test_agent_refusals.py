@@ -32,7 +32,10 @@ NIC = "[device nic0]\nvm = vm1\nprovider = sim\npath = /x#nic0\nslot = s0\n"
 @pytest.mark.parametrize("text, line, part", [
     (GOOD + "colour = red\n", 7, "colour"),
     (GOOD + "[device nic0]\nvm = vm1\nprovider = sim\nslot = s0\n", 7, "path"),
-    (GOOD + NIC + NIC, 12, "nic0"),
+    (GOOD + NIC + NIC, 12, "[device nic0]: it is there twice"),
+    (GOOD + NIC.replace(" nic0]", "]"), 7, "a name is missing"),
+    (GOOD.replace("[agent]", "[agent h]"), 1, "it has no name"),
+    (GOOD + NIC + "[vm vm2]\nadapter = none\n", 12, "[vm vm2]: no device belongs"),
     (GOOD + NIC.replace("sim", "magic"), 7, "magic"),
     (GOOD + NIC + NIC.replace("nic0", "nic1"), 12, "slot"),
     (GOOD + "[vm vm1]\nadapter = telepathy\n", 7, "telepathy"),
