@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # numa_test.sh VERSION BUILD: an emulated host with two NUMA nodes, a parent device on each; numa_check in it says whether the
-# agent of the build folder BUILD works where its devices are.
+# agent of the build folder BUILD works where its devices are, and whether the driver's memory is there too.
 set -euo pipefail
 # shellcheck source=guest.sh
 . "$(dirname "${BASH_SOURCE[0]}")/guest.sh"
@@ -11,7 +11,7 @@ version=$1 build=$(realpath "$2")
 module=$("$here/build_module.sh" "$version" | tail -n1)
 initrd=$guest_dir/initrd
 "$here/mkinitrd.sh" "$initrd" "$version" "$module" "/bin/numa_check=$here/numa_check" \
-  "/bin/lockstep-agent=$build/agent/lockstep-agent"
+  "/bin/lockstep-agent=$build/agent/lockstep-agent" "/bin/vfio_poke=$build/tests/kernel/vfio_poke"
 guest_start numa "$version" "$initrd" --run /bin/numa_check --cpus 2,sockets=2 --memory 768 \
   --append lockstep_vdev.parents=2 --append lockstep_vdev.nodes=0,1 \
   --qemu -object --qemu memory-backend-ram,id=m0,size=384M --qemu -object --qemu memory-backend-ram,id=m1,size=384M \

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// vfio_poke PATH read REGION OFFSET LENGTH | PATH write REGION OFFSET HEX | PATH open | PATH dup
+// vfio_poke PATH read REGION OFFSET LENGTH | PATH write REGION OFFSET HEX | PATH fill REGION | PATH open | PATH dup
 // A hand on any VFIO device, opened as the agent opens it. Bytes go one by one, as to a serial port. `open` says how, or who
 // keeps it from being opened; `dup` leaves a dup of its fds with a process that knows nothing of it, and prints its pid.
+// `fill` writes a byte into every page of a region, says so, and holds the device until its input ends.
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,11 +74,31 @@ static int poke(const struct ls_vfio_opening *o, char **word)
 	return 0;
 }
 
+static int fill(const struct ls_vfio_opening *o, unsigned region)
+{
+	struct vfio_region_info info = {.argsz = sizeof(info), .index = region};
+	// A BAR answers when its decode is on: the command register's memory bit.
+	struct vfio_region_info config = {.argsz = sizeof(config), .index = VFIO_PCI_CONFIG_REGION_INDEX};
+	if (ioctl(o->device, VFIO_DEVICE_GET_REGION_INFO, &info) < 0 ||
+	    ioctl(o->device, VFIO_DEVICE_GET_REGION_INFO, &config) < 0 ||
+	    pwrite(o->device, "\2", 1, (off_t)config.offset + 4) != 1)
+		return 1;
+	for (unsigned long long at = 0; at < info.size; at += 4096)
+		if (pwrite(o->device, "x", 1, (off_t)(info.offset + at)) != 1)
+			return 1;
+	printf("filled\n");
+	fflush(stdout);
+	while (getchar() != EOF)
+		;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct ls_vfio_opening o;
-	if (argc != 3 && argc != 6) {
-		fprintf(stderr, "usage: vfio_poke PATH read REGION OFFSET LENGTH | write REGION OFFSET HEX | open | dup\n");
+	if (argc < 3 || argc > 6 || argc == 5) {
+		fprintf(stderr,
+			"usage: vfio_poke PATH read REGION OFFSET LENGTH | write REGION OFFSET HEX | fill REGION | open | dup\n");
 		return 2;
 	}
 	if (open_device(argv[1], &o) < 0)
@@ -86,7 +107,7 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	if (argc == 3 && strcmp(argv[2], "dup") == 0)
 		leave_a_dup(&o);
-	int status = argc == 6 ? poke(&o, argv + 2) : 0;
+	int status = argc == 6 ? poke(&o, argv + 2) : argc == 4 ? fill(&o, (unsigned)atoi(argv[3])) : 0;
 	ls_vfio_opening_close(&o);
 	return status;
 }
