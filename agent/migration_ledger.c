@@ -105,8 +105,9 @@ static void on_closed(void *user, int status, const struct ls_error *err)
 	struct ls_migration *m = user;
 
 	m->unclosed = false;
+	// The next life finds nothing left to do, and closes it.
 	if (status < 0)
-		ls_log_error("ledger.failed", err, "what=close"); // the next life finds nothing left to do, and closes it
+		ls_log_error("ledger.failed", err, "what=close");
 	ls_migration_tell_waiters(m, status < 0 ? err : NULL);
 	if (status == 0)
 		ls_agent_prune(m->agent);

@@ -140,7 +140,8 @@ void role_keep_cause(struct ls_role *r, const struct ls_error *cause);
 // role_vmm.c
 void role_on_vmm(struct ls_role *r, enum ls_vmm_op op, const struct ls_error *error);
 void role_on_vmm_lost(struct ls_role *r);
-bool role_vmm_dead(const struct ls_role *r); // with the VM that this side had in hand: devices are reset, every fd is dropped
+// With the VM that this side had in hand: devices are reset, every fd is dropped.
+bool role_vmm_dead(const struct ls_role *r);
 void role_bury(struct ls_role *r);
 extern const struct ls_track role_track_dead;
 

@@ -64,7 +64,7 @@ struct ls_job_result {
 // Read by the loop at any time, written by the worker.
 struct ls_worker_progress {
 	_Atomic uint64_t sent, loaded, initial_left, dirty_left;
-	_Atomic uint64_t total;     // SEND: the image's size as the device estimated it when it had stopped; 0: not known
+	_Atomic uint64_t total;     // SEND: the image's size as the stopped device estimated it; 0: not known
 	_Atomic uint32_t rounds;
 	_Atomic uint32_t restarts;  // guest resets that voided what had been sent, since the stream was opened
 	_Atomic int state;          // last known

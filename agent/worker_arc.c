@@ -209,7 +209,8 @@ int ls_worker_arc(struct ls_worker *w, enum ls_state to, struct ls_job_result *r
 		ls_worker_start_over(w);
 	if (r == 0 && cur != (int)to) {
 		bool session = opens_session(w->caps.flags, cur, to);
-		bool saving = w->data_fd >= 0 && ls_state_saving(to); // a guest that resets it now makes it open another
+		// A guest that resets it now makes it open another.
+		bool saving = w->data_fd >= 0 && ls_state_saving(to);
 		if (session || saving) {
 			// Taken now if it could not be before: better no arc than an arc without its stream.
 			r = reserve_fds(w);
