@@ -5,7 +5,8 @@
 #   (none)    what CI runs: all but the long repetitions
 #   --full    everything
 #   --only RE suites whose name matches
-# Each suite's output goes to build/logs/SUITE.log; a failed one's end is shown. tests/README.md lists the suites.
+# Each suite's output goes to build/logs/SUITE.log; of a failed one, what failed and its end are shown. tests/README.md
+# lists the suites.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
 repo=$PWD
@@ -44,6 +45,15 @@ count() {
     }' "$1"
 }
 
+# What failed, by name (cmocka, pytest, scripts, compilers, sanitizers), then how the log ends.
+explain() {
+  echo "$1:"
+  grep -nE '^\[  (FAILED|ERROR)|^(FAILED|ERROR) |^not ok|: (fatal )?error: |(Address|Thread|Leak|UndefinedBehavior)Sanitizer|^# .*: exit ' \
+    "$1" | head -n 40
+  echo '...'
+  tail -n 60 "$1"
+}
+
 # suite NAME COMMAND...
 suite() {
   local name=$1 begin=$SECONDS status=0 p f
@@ -55,7 +65,7 @@ suite() {
   passed=$((passed + p)) failed=$((failed + f))
   printf '%5d passed %4d failed %5d s\n' "$p" "$f" $((SECONDS - begin))
   if [ "$status" -ne 0 ] || [ "$f" -ne 0 ]; then
-    tail -n 60 "$logs/$name.log" | sed 's/^/    /'
+    explain "$logs/$name.log" | sed 's/^/    /'
     return 1
   fi
 }
