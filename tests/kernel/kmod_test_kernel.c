@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What the driver owes the kernel around it: SET_IRQS as vfio-pci answers, memory's owner, VFIO's own debugfs. */
-#include <dirent.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
@@ -102,17 +101,8 @@ bool test_memory_is_charged_to_whoever_opened_the_device(void)
 static bool debugfs_says(struct vdev *v, const char *state)
 {
 	char path[300], text[32] = "";
-	struct dirent *e;
-	DIR *dir;
 
-	snprintf(path, sizeof(path), "/sys/bus/mdev/devices/%s/vfio-dev", v->uuid);
-	dir = opendir(path);
-	CHECK(dir);
-	while ((e = readdir(dir)) && e->d_name[0] == '.')
-		;
-	CHECK(e);
-	snprintf(path, sizeof(path), "/sys/kernel/debug/vfio/%s/migration/state", e->d_name);
-	closedir(dir);
+	snprintf(path, sizeof(path), "/sys/kernel/debug/vfio/%s/migration/state", v->uuid);
 	CHECK(read_file(path, text, sizeof(text)));
 	text[strcspn(text, "\n")] = 0;
 	if (strcmp(text, state))
