@@ -6,19 +6,12 @@ import grpc
 import pytest
 
 import messages
-from coord_support import Coordinator, refused
+from coord_support import refused
 from fake_agent import NEVER, Refusal, device
 from processes import LIMIT, Process, binary
 
 m, pb = messages.migration, messages.agent
 BEFORE_PAUSE, STOPPED, DECIDE = m.GATE_BEFORE_PAUSE, m.GATE_STOPPED, m.GATE_DECIDE
-
-
-@pytest.fixture
-def c(tmp_path):
-    coordinator = Coordinator(str(tmp_path))
-    yield coordinator
-    coordinator.close()
 
 
 def rows(plan, result=m.Check.FAIL):

@@ -9,20 +9,13 @@ import grpc
 import pytest
 
 import messages
-from coord_support import Coordinator, lose_store, refused
+from coord_support import lose_store, refused
 from fake_agent import NEVER, Refusal
 from processes import LIMIT, binary
 
 m, pb = messages.migration, messages.agent
 BEFORE_PAUSE, STOPPED, DECIDE = m.GATE_BEFORE_PAUSE, m.GATE_STOPPED, m.GATE_DECIDE
 GATES = [BEFORE_PAUSE, STOPPED, DECIDE]
-
-
-@pytest.fixture
-def c(tmp_path):
-    coordinator = Coordinator(str(tmp_path))
-    yield coordinator
-    coordinator.close()
 
 
 def eventually(c, condition, ident="m1"):

@@ -2,21 +2,12 @@
 """Years of migrations in the store: what has ended is read when it is asked for, and does not fill the memory."""
 import sqlite3
 
-import pytest
-
 import messages
-from coord_support import Coordinator, refused
+from coord_support import refused
 from processes import LIMIT, sanitizer
 
 m, pb = messages.migration, messages.agent
 MANY = 3000
-
-
-@pytest.fixture
-def c(tmp_path):
-    coordinator = Coordinator(str(tmp_path))
-    yield coordinator
-    coordinator.close()
 
 
 def resident_kib(c):

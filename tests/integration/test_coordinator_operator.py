@@ -8,19 +8,12 @@ import grpc
 import pytest
 
 import messages
-from coord_support import Coordinator, refused
+from coord_support import refused
 from fake_agent import Refusal
 from processes import LIMIT
 
 m, pb = messages.migration, messages.agent
 BEFORE_PAUSE, STOPPED, DECIDE = m.GATE_BEFORE_PAUSE, m.GATE_STOPPED, m.GATE_DECIDE
-
-
-@pytest.fixture
-def c(tmp_path):
-    coordinator = Coordinator(str(tmp_path))
-    yield coordinator
-    coordinator.close()
 
 
 FENCE = ("return-fenced", "--method", "powered-off", "--evidence", "PDU outlet 7 is off, seen by two")

@@ -16,13 +16,6 @@ m, pb = messages.migration, messages.agent
 BEFORE_PAUSE, STOPPED, DECIDE = m.GATE_BEFORE_PAUSE, m.GATE_STOPPED, m.GATE_DECIDE
 
 
-@pytest.fixture
-def c(tmp_path):
-    coordinator = Coordinator(str(tmp_path))
-    yield coordinator
-    coordinator.close()
-
-
 def limit_files(c, size):
     """No file of the coordinator may grow beyond this: writes fail as on a full disk."""
     resource.prlimit(c.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))

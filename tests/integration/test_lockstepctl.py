@@ -6,19 +6,11 @@ import re
 import pytest
 
 import messages
-from coord_support import Coordinator
 from fake_agent import device
 from processes import Process, binary
 
 m, pb = messages.migration, messages.agent
 MOVE = ("vm1", "--from", "host-a", "--to", "host-b")
-
-
-@pytest.fixture
-def c(tmp_path):
-    coordinator = Coordinator(str(tmp_path))
-    yield coordinator
-    coordinator.close()
 
 
 def ok(c, *args, code=0):
