@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // One simulated device: its engine's thread, and opening and closing.
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent/sim/simhost.h"
@@ -94,8 +96,8 @@ static void *server_main(void *arg)
 	struct sim_dev *d = v->dev;
 	sim_serve_device(v);
 	if (atomic_fetch_sub(&d->users, 1) == 1) {
-		close(v->sock);
 		dev_close(d);
+		close(v->sock);
 		free(v);
 	}
 	return NULL;
@@ -123,16 +125,33 @@ static int start_servers(struct sim_dev *d, int sock)
 	return 0;
 }
 
+// A kernel's close() returns when the device is closed; here the host has yet to notice. Who comes right after it waits,
+// unless an arc keeps the device from being closed.
+static void let_it_close(struct sim_dev *d)
+{
+	struct pollfd end = {.fd = d->sock};
+	struct timespec until;
+
+	if (!atomic_load(&d->is_open) || poll(&end, 1, 0) < 1 || !(end.revents & POLLHUP))
+		return;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec++;
+	while (atomic_load(&d->is_open) && pthread_cond_timedwait(&d->host->closed, &d->host->opening, &until) == 0)
+		continue;
+}
+
 int sim_dev_open(struct sim_dev *d, int *ret_fd)
 {
 	int pair[2], r = 0;
 	pthread_mutex_lock(&d->host->opening);
+	let_it_close(d);
 	if (atomic_load(&d->is_open))
 		r = -EBUSY;
 	else if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		r = -errno;
 	if (r == 0) {
 		atomic_store(&d->is_open, true);
+		d->sock = pair[0];
 		r = start_servers(d, pair[0]);
 		if (r < 0) {
 			atomic_store(&d->is_open, false);

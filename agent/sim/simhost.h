@@ -102,6 +102,7 @@ struct sim_dev {
 	pthread_mutex_t witness;
 	bool was_live; // under witness
 	atomic_bool is_open;
+	int sock;      // the host's end, while it is open; under the host's `opening`
 	atomic_uint users; // threads that serve the device fd
 };
 

@@ -208,8 +208,14 @@ static void serve_control(struct sim_host *h, struct sim_request *req)
 		serve_counters(d, req);
 		return;
 	}
-	if (d && req->head.op == LS_SIM_OP_OPEN)
+	if (d && req->head.op == LS_SIM_OP_OPEN) {
 		r = sim_dev_open(d, &fd);
+		// Whoever opens next sees no copy of ours.
+		pthread_mutex_lock(&h->opening);
+		sim_reply(req, r, NULL, NULL, 0, fd);
+		pthread_mutex_unlock(&h->opening);
+		return;
+	}
 	if (d && req->head.op == LS_SIM_OP_DEBUG)
 		r = sim_debug_command(d, second);
 	sim_reply(req, r, NULL, NULL, 0, fd);

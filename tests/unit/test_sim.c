@@ -149,6 +149,16 @@ static void sim_follows_the_oracle_cell_by_cell(void **state)
 	assert_true(cells > 100);
 }
 
+static void a_device_can_be_opened_as_soon_as_it_was_closed(void **state)
+{
+	for (int i = 0; i < 300; i++) {
+		int fd = ls_sim_open(host.socket, "a");
+		if (fd < 0)
+			fail_msg("opening %d: %s", i, strerror(-fd));
+		close(fd);
+	}
+}
+
 static void a_device_is_opened_once_and_its_dups_keep_it_open(void **state)
 {
 	int fd = simhost_open(&host, "a");
@@ -334,6 +344,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sim_follows_the_oracle_cell_by_cell),
+		cmocka_unit_test(a_device_can_be_opened_as_soon_as_it_was_closed),
 		cmocka_unit_test(a_device_is_opened_once_and_its_dups_keep_it_open),
 		cmocka_unit_test(a_vmm_that_dies_closes_its_device),
 		cmocka_unit_test(an_arc_that_hangs_blocks_state_calls_only),
