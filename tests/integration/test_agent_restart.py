@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from moves import M, assert_moved, assert_whole, explain
+from moves import M, assert_whole, explain
 from stack import Stack
 
 BACK, MOVED = "back", "moved"

@@ -7,7 +7,7 @@ import pytest
 
 import messages
 from coord_support import refused
-from fake_agent import NEVER, Refusal, device
+from fake_agent import NEVER, device
 from processes import LIMIT, Process, binary
 
 m, pb = messages.migration, messages.agent
