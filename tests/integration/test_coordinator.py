@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """lockstepd between stock gRPC clients and agents made of stock grpcio."""
+import os
+import re
 import socket
 
 import grpc
@@ -273,6 +275,16 @@ def test_a_bad_configuration_is_one_clear_line(tmp_path, text, says):
     process = Process("lockstepd", [binary("lockstepd"), "--config", str(path), "--check"])
     assert process.wait() == 1
     assert len(process.err) == 1 and says in process.err[0] and str(path) in process.err[0]
+
+
+@pytest.mark.parametrize("readme, program", [("coordinator", "lockstepd"), ("agent", "lockstep-agent")])
+def test_the_configuration_that_a_readme_shows_is_good(tmp_path, readme, program):
+    with open(os.path.join(os.path.dirname(__file__), "..", "..", readme, "README.md"), encoding="utf-8") as f:
+        [shown] = re.findall(r"```ini\n(.*?)```", f.read(), re.S)
+    path = tmp_path / "shown.conf"
+    path.write_text(shown)
+    process = Process(program, [binary(program), "--config", str(path), "--check"])
+    assert process.wait() == 0, process.tail()
 
 
 def test_a_store_that_is_something_else_is_refused(tmp_path):
