@@ -115,7 +115,7 @@ simulation() {
 # Each safety taken out on purpose, in the production code of the test build, must be caught.
 simulation_controls() {
   local passed=0 failed=0 control
-  for control in rule-{1,2,3,4,5,6,7-terms,7-busy,8,9,10} skip-quiesce-barrier bend-image; do
+  for control in rule-{1,2,3,4,5,6,7-terms,7-busy,8,9,10} skip-quiesce-barrier bend-image stop-at-once; do
     if "$1/tests/sim/lockstep-sim" --seeds 5000 --jobs 2 --control "$control"; then
       passed=$((passed + 1))
     else

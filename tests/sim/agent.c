@@ -199,6 +199,7 @@ void sim_agent_feed(struct sim_mig *m, struct ls_role_event e)
 	if (!m->begun)
 		return;
 	e.time_ns = m->a->w->now;
+	m->a->w->fed[e.kind]++;
 	// Copied: carrying out an action may feed the other role, never this one at once.
 	todo = malloc(sizeof(*todo));
 	if (!todo)
@@ -337,7 +338,7 @@ void sim_agent_start(struct sim_agent *a)
 	memcpy(a->row, a->durable, sizeof(a->row));
 	memset(a->writing_first, 0, sizeof(a->writing_first));
 	memset(a->order, 0, sizeof(a->order));
-	a->silent = false;
+	a->silent = a->stopping = false;
 	a->disk_free_at = 0;
 	a->born_ns = w->now;
 	a->vmm_here = false;

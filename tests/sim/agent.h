@@ -33,6 +33,8 @@ struct sim_wire {
 
 struct sim_job {
 	bool busy, waiting; // waiting: for the other side
+	bool interrupted;   // while the kernel had it
+	enum ls_state target;
 	enum ls_job_kind kind;
 	int from;
 	uint64_t begin_ns, number; // number: tells a late event from a current one
@@ -102,6 +104,7 @@ struct sim_agent {
 	struct sim_call settles[SIM_MIGRATIONS]; // waits for its tombstone
 	struct sim_order order[SIM_ORDERS];      // wait for their term
 	bool silent;                             // rule 10: the ledger has failed on a decision
+	bool stopping;                           // told to: no new work
 };
 
 struct sim_agent *sim_agent_new(struct world *w, unsigned host);
@@ -133,6 +136,16 @@ void sim_promise_order(const struct sim_agent *a, const struct sim_call *call); 
 void sim_promise_written(struct sim_agent *a, unsigned migration, enum ls_word before); // durable[] has the new word
 void sim_promise_start(const struct sim_mig *m);                                        // the VMM is told to run the VM
 bool sim_promise_split(const struct world *w);
+
+// stop.c
+void sim_agent_stop(struct sim_agent *a);
+void sim_agents_end(struct world *w); // those that were told to stop and have come to their end
+
+// hung.c
+// The kernel keeps a job on a device's stream for long; `then` carries it on.
+typedef void sim_job_fn(struct sim_mig *m, unsigned device);
+bool sim_job_hangs(struct sim_mig *m, unsigned device, sim_job_fn *then);
+void sim_job_rest(struct sim_mig *m); // the image is being sent
 
 // job.c
 void sim_job_start(struct sim_mig *m, unsigned device, enum ls_job_kind kind, enum ls_state target);

@@ -42,6 +42,8 @@ void sim_cover_run(struct sim_cover *t, const struct world *w)
 	t->vm_dead += w->vm_dead;
 	t->second += w->operator_->started > 1;
 	t->phase[q ? ls_seq_view(q)->phase % SIM_PHASES : 0]++;
+	for (unsigned i = 0; i <= LS_EV_TIMER; i++)
+		t->fed[i] += w->fed[i];
 	if (w->events > t->longest)
 		t->longest = w->events;
 }
@@ -82,6 +84,23 @@ static void print_states(const struct sim_cover *t)
 			printf(" %s %llu", ls_state_name((int)i), (unsigned long long)t->state[h][i]);
 		putchar('\n');
 	}
+}
+
+static bool print_events(const struct sim_cover *t, uint64_t least)
+{
+	static const char *const names[LS_EV_TIMER + 1] = {
+		"begin", "restart", "persisted", "grant", "unwind", "stop", "stream", "job", "vmm", "vmm-lost", "vmm-up",
+		"resolve", "rest", "peer-up", "peer-lost", "letter", "settle", "mute", "timer",
+	};
+	bool all = true;
+
+	printf("events of roles:");
+	for (unsigned i = 0; i <= LS_EV_TIMER; i++) {
+		printf(" %s %llu", names[i], (unsigned long long)t->fed[i]);
+		all = all && t->fed[i] >= least;
+	}
+	printf("\n%s", all ? "" : "an event came up too rarely\n");
+	return all;
 }
 
 static unsigned places(const struct sim_cover *t, unsigned kind)
@@ -133,5 +152,6 @@ bool sim_cover_print(const struct sim_cover *t, uint64_t least)
 	if (t->said < least)
 		printf("a false fence was told as CONFLICT %llu times, %llu are wanted\n", (unsigned long long)t->said,
 		       (unsigned long long)least);
-	return print_faults(t, least) && t->said >= least;
+	bool events = print_events(t, least);
+	return print_faults(t, least) && events && t->said >= least;
 }

@@ -13,6 +13,8 @@
 	X(ARC_ERROR, "arc-error-state", 300)   /* an arc ends in ERROR */             \
 	X(ARC_SLOW, "arc-slow", 600)           /* an arc takes up to 300 ms */        \
 	X(ARC_STUCK, "arc-stuck", 300)         /* an arc does not return for long */  \
+	X(READ_STUCK, "read-stuck", 600)       /* a device's state is read or written for long */ \
+	X(TOO_SLOW, "too-slow", 5000)          /* the rest is known not to fit the deadline */ \
 	X(GUEST_RESET, "guest-reset", 4000)    /* the guest resets a device in pre-copy */ \
 	X(STREAM, "stream", 600)               /* a device's stream breaks */         \
 	X(BENT, "bent", 600)                   /* what arrives is not what was sent */ \
@@ -40,6 +42,8 @@
 	X(FREEZE_DEST_VMM, "freeze-destination-vmm", 60)                              \
 	X(FREEZE_SOURCE_HOST, "freeze-source-host", 60)                               \
 	X(FREEZE_DEST_HOST, "freeze-destination-host", 60)                            \
+	X(STOP_SOURCE, "stop-source-agent", 40) /* told to: it unwinds or finishes, and ends */ \
+	X(STOP_DEST, "stop-destination-agent", 40)                                    \
 	X(POWER_SOURCE, "power-source", 30)                                           \
 	X(POWER_DEST, "power-destination", 30)                                        \
 	X(CUT_COORD_SOURCE, "cut-coordinator-source", 60)                             \

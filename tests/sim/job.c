@@ -273,6 +273,7 @@ static void break_stream(struct sim_mig *m, unsigned i)
 
 void sim_job_interrupt(struct sim_mig *m, unsigned i)
 {
+	m->job[i].interrupted = true;
 	break_stream(m, i);
 	end_waiting(m, i, 100 * US, -ECANCELED, LS_E_CANCELLED);
 }
@@ -327,6 +328,8 @@ static void precopy(struct sim_mig *m, unsigned i)
 	finish_in(m, i, sim_random(w, 30 * MS), 0, LS_E_NONE);
 }
 
+static void carry_on(struct sim_mig *m, unsigned i);
+
 void sim_job_start(struct sim_mig *m, unsigned i, enum ls_job_kind kind, enum ls_state target)
 {
 	struct world *w = m->a->w;
@@ -334,19 +337,33 @@ void sim_job_start(struct sim_mig *m, unsigned i, enum ls_job_kind kind, enum ls
 
 	if (j->busy)
 		sim_violation(w, "one-job", "%s: two jobs for device %u", w->host[m->a->host].name, i);
-	*j = (struct sim_job){ .busy = true, .waiting = true, .kind = kind, .from = device_of(m, i)->state,
-			       .begin_ns = w->now, .number = ++w->numbers };
+	*j = (struct sim_job){ .busy = true, .waiting = true, .kind = kind, .target = target,
+			       .from = device_of(m, i)->state, .begin_ns = w->now, .number = ++w->numbers };
 	if (on_stream(kind) && sim_fault(w, SIM_STREAM)) {
 		break_stream(m, i);
 		finish_in(m, i, sim_latency(w), -EPIPE, LS_E_STREAM_BROKEN);
 		return;
 	}
-	switch (kind) {
+	if (!sim_job_hangs(m, i, carry_on))
+		carry_on(m, i);
+}
+
+static void carry_on(struct sim_mig *m, unsigned i)
+{
+	struct world *w = m->a->w;
+	struct sim_job *j = &m->job[i];
+
+	j->waiting = true;
+	if (j->interrupted) {
+		end_waiting(m, i, 10 * US, -ECANCELED, LS_E_CANCELLED);
+		return;
+	}
+	switch (j->kind) {
 	case LS_JOB_ADOPT:
 		sim_at(w, SIM_AGENT + m->a->host, 50 * US, on_adopt, event_of(m, i, 0, LS_E_NONE));
 		break;
 	case LS_JOB_ARC:
-		walk(m, i, target);
+		walk(m, i, j->target);
 		break;
 	case LS_JOB_RESET:
 		into_kernel(m, i, LS_STATE_RUNNING, on_reset);
@@ -364,6 +381,7 @@ void sim_job_start(struct sim_mig *m, unsigned i, enum ls_job_kind kind, enum ls
 		precopy(m, i);
 		break;
 	case LS_JOB_SEND:
+		sim_job_rest(m);
 		sim_at(w, SIM_AGENT + m->a->host, 100 * US + sim_random(w, 5 * MS), on_sent, event_of(m, i, 0, LS_E_NONE));
 		break;
 	case LS_JOB_LOAD:

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// lockstep-sim [--seeds N] [--from SEED] [--jobs N] [--least N] [--seed SEED (traced)] [--control NAME]
+// lockstep-sim [--seeds N] [--from SEED] [--jobs N] [--least N] [--seed SEED (traced)] [--control NAME] [--shrink 1]
 // Runs seeds; the first that breaks a promise is shrunk, told with its number and ends the run with status 1.
 // --least: every kind of fault must have been met so often. With --control (a test build) a rule of the production
-// code is switched off: status 0 if some seed notices.
+// code is switched off: status 0 if some seed notices; with --shrink 1 that one is shrunk as well.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,7 +142,7 @@ static void run_all(struct shared *all, unsigned jobs, uint64_t from, uint64_t s
 	}
 }
 
-static int tell(struct shared *all, unsigned jobs, const char *control, uint64_t least)
+static int tell(struct shared *all, unsigned jobs, const char *control, uint64_t least, bool shrunk)
 {
 	struct shared *failed = NULL;
 
@@ -151,6 +151,8 @@ static int tell(struct shared *all, unsigned jobs, const char *control, uint64_t
 			failed = &all[j];
 	if (failed && control) {
 		printf("control %s is caught by seed %llu: %s\n", control, (unsigned long long)failed->failed, failed->why);
+		if (shrunk)
+			shrink(failed->failed);
 		return 0;
 	}
 	if (failed) {
@@ -170,13 +172,13 @@ static int tell(struct shared *all, unsigned jobs, const char *control, uint64_t
 static int usage(void)
 {
 	fprintf(stderr, "usage: lockstep-sim [--seeds N] [--from SEED] [--jobs N] [--least N] [--seed SEED] "
-			"[--control NAME]\n");
+			"[--control NAME] [--shrink 1]\n");
 	return 2;
 }
 
 int main(int argc, char **argv)
 {
-	uint64_t seeds = 1000, from = 1, least = 0, one = 0;
+	uint64_t seeds = 1000, from = 1, least = 0, one = 0, shrunk = 0;
 	const char *control = NULL;
 	unsigned jobs = 1;
 
@@ -189,6 +191,8 @@ int main(int argc, char **argv)
 			from = strtoull(argv[i + 1], NULL, 10);
 		else if (!strcmp(argv[i], "--least"))
 			least = strtoull(argv[i + 1], NULL, 10);
+		else if (!strcmp(argv[i], "--shrink"))
+			shrunk = strtoull(argv[i + 1], NULL, 10);
 		else if (!strcmp(argv[i], "--jobs"))
 			jobs = (unsigned)strtoul(argv[i + 1], NULL, 10);
 		else if (!strcmp(argv[i], "--seed"))
@@ -215,5 +219,5 @@ int main(int argc, char **argv)
 	if (all == MAP_FAILED)
 		return 2;
 	run_all(all, jobs, from, seeds);
-	return tell(all, jobs, control, least);
+	return tell(all, jobs, control, least, shrunk);
 }

@@ -313,6 +313,8 @@ static void happen(struct world *w, enum sim_fault kind)
 	case SIM_FREEZE_DEST_VMM: freeze(w, SIM_VMM + d); break;
 	case SIM_FREEZE_SOURCE_HOST: freeze_host(w, s); break;
 	case SIM_FREEZE_DEST_HOST: freeze_host(w, d); break;
+	case SIM_STOP_SOURCE: sim_agent_stop(w->agent[s]); break;
+	case SIM_STOP_DEST: sim_agent_stop(w->agent[d]); break;
 	case SIM_POWER_SOURCE: sim_power_off(w, s); break;
 	case SIM_POWER_DEST: sim_power_off(w, d); break;
 	case SIM_CUT_COORD_SOURCE: cut(w, SIM_COORD + sim_operator_asks(w)->c, SIM_HOST + s); break;
@@ -340,6 +342,8 @@ static bool possible(const struct world *w, enum sim_fault kind)
 	switch (kind) {
 	case SIM_KILL_SOURCE: return w->process[SIM_AGENT].up;
 	case SIM_KILL_DEST: return w->process[SIM_AGENT + d].up;
+	case SIM_STOP_SOURCE: return sim_runs(w, SIM_AGENT) && !w->agent[0]->stopping;
+	case SIM_STOP_DEST: return sim_runs(w, SIM_AGENT + d) && !w->agent[d]->stopping;
 	case SIM_FREEZE_SOURCE: return sim_runs(w, SIM_AGENT);
 	case SIM_FREEZE_DEST: return sim_runs(w, SIM_AGENT + d);
 	case SIM_FREEZE_SOURCE_HOST: return sim_runs(w, SIM_HOST);
@@ -379,6 +383,7 @@ void sim_plot(struct world *w)
 {
 	static const enum sim_fault first = SIM_KILL_COORD, last = SIM_SECOND_COORD;
 
+	sim_agents_end(w);
 	if (w->healed)
 		return;
 	if (w->now >= w->heal_at) {

@@ -94,6 +94,8 @@ static void on_first_word(struct sim_agent *a, unsigned migration, enum ls_word 
 	sim_agent_feed(m, (struct ls_role_event){ .kind = LS_EV_BEGIN, .word = word });
 	if (!a->vmm_here)
 		sim_agent_feed(m, (struct ls_role_event){ .kind = LS_EV_VMM_LOST });
+	if (a->stopping)
+		sim_agent_stop(a);
 }
 
 static void prepare(struct sim_agent *a, const struct sim_call *call)
@@ -114,6 +116,10 @@ static void prepare(struct sim_agent *a, const struct sim_call *call)
 	}
 	if (a->row[call->migration].known) {
 		reply(a, call, LS_RPC_ALREADY_EXISTS, LS_E_ALREADY_EXISTS);
+		return;
+	}
+	if (a->stopping) {
+		reply(a, call, LS_RPC_UNAVAILABLE, LS_E_UNAVAILABLE);
 		return;
 	}
 	if (!vm_free(a, call->migration)) {

@@ -136,7 +136,7 @@ struct world {
 	struct sim_scene scene;
 	uint64_t deadline_ms;
 	bool hold_pause, hold_decide, no_precopy;
-	uint64_t events;
+	uint64_t events, fed[LS_EV_TIMER + 1]; // in all; to roles, by kind
 };
 
 // ---- world.c
