@@ -126,8 +126,8 @@ static void fence(struct world *w)
 	claim.host = w->spec->destination;
 	claim.method = LOCKSTEP__V1__FENCE_CLAIM__METHOD__POWERED_OFF;
 	claim.evidence = (char *)(uintptr_t) "off";
-	HOLDS(w, ls_seq_resolve(w->q, LOCKSTEP__V1__RESOLVE_ACTION__RESOLVE_RETURN_FENCED, &claim, "op", world_now(w), &err) ==
-			 0);
+	HOLDS(w, ls_seq_resolve(w->q, LOCKSTEP__V1__RESOLVE_ACTION__RESOLVE_RETURN_FENCED, &claim, "op", world_now(w),
+				&err) == 0);
 }
 
 static void happen(struct world *w, enum what what, int side)

@@ -151,8 +151,8 @@ static void an_order_follows_only_a_term_that_is_on_the_disk(void **state)
 			uint64_t obeyed = live(p);
 			fault_vfs_repair();
 			if (found(p) < obeyed)
-				fail_msg("kind %d, operation %lu of %lu: term %llu was obeyed, and is lost", (int)kind, at, n,
-					 (unsigned long long)obeyed);
+				fail_msg("kind %d, operation %lu of %lu: term %llu was obeyed, and is lost", (int)kind,
+					 at, n, (unsigned long long)obeyed);
 			silent += obeyed < TERMS;
 		}
 	print_message("%u runs, %u of them silent before the end\n", runs, silent);

@@ -140,8 +140,8 @@ static void an_operator_hears_that_the_vmm_is_dead_whatever_was_heard_with_it(vo
 			if (place == 2)
 				tell(r, LS_E_NONE, &h);
 			if (h.how != LS_END_OPERATOR || h.end != LS_E_VMM_FAILED || !h.reset || !h.closed)
-				fail_msg("%s, order %u: end %d, %s, reset %d, closed %d", ls_reason_name(others[i]), place, h.how,
-					 ls_reason_name(h.end), h.reset, h.closed);
+				fail_msg("%s, order %u: end %d, %s, reset %d, closed %d", ls_reason_name(others[i]),
+					 place, h.how, ls_reason_name(h.end), h.reset, h.closed);
 			ls_role_free(r);
 		}
 }

@@ -72,7 +72,8 @@ static void open_door(void)
 	address.sun_family = AF_UNIX;
 	int n = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "lockstep-test-door-%d", (int)getpid());
 	address.sun_path[0] = 0;
-	assert_int_equal(bind(fd, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + n)), 0);
+	assert_int_equal(
+		bind(fd, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + n)), 0);
 	assert_int_equal(listen(fd, 8), 0);
 	assert_int_equal(uv_loop_init(&loop), 0);
 	ls_door_open(&door, &loop, fd, "door", on_came, NULL);

@@ -206,8 +206,10 @@ static void a_disk_that_lies_about_its_syncs_is_noticed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(no_word_is_lost_whatever_the_disk_does, fault_place_set_up, fault_place_tear_down),
-		cmocka_unit_test_setup_teardown(a_disk_that_lies_about_its_syncs_is_noticed, fault_place_set_up, fault_place_tear_down),
+		cmocka_unit_test_setup_teardown(no_word_is_lost_whatever_the_disk_does, fault_place_set_up,
+						fault_place_tear_down),
+		cmocka_unit_test_setup_teardown(a_disk_that_lies_about_its_syncs_is_noticed, fault_place_set_up,
+						fault_place_tear_down),
 	};
 	fault_vfs_install();
 	return cmocka_run_group_tests(tests, NULL, NULL);

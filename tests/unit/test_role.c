@@ -12,7 +12,8 @@
 static const char *const fault_names[FAULT_COUNT] = {
 	"none", "fail", "fail-applied", "cut", "cancel-source", "cancel-dest",
 	"settle", "vmm-source", "vmm-dest", "late", "bent", "stuck", "reset",
-	"crash-source", "crash-dest", "crash-source-applied", "crash-dest-applied", "bare-source", "bare-dest", "power-dest", "fence", "rest",
+	"crash-source", "crash-dest", "crash-source-applied", "crash-dest-applied",
+	"bare-source", "bare-dest", "power-dest", "fence", "rest",
 };
 
 static const struct plan mixes[] = {
@@ -28,9 +29,10 @@ static const struct plan mixes[] = {
 
 static void complain(const struct plan *p, const struct outcome *o)
 {
-	fail_msg("%u devices, order %u, %s at %u, %s at %u: %s (source end %d runs %d %s, dest end %d runs %d %s)", p->n,
-		 p->seed, fault_names[p->fault], p->at, fault_names[p->second], p->second_at, o->violation, o->source,
-		 o->source_runs, ls_word_name(o->source_word), o->dest, o->dest_runs, ls_word_name(o->dest_word));
+	fail_msg("%u devices, order %u, %s at %u, %s at %u: %s (source end %d runs %d %s, dest end %d runs %d %s)",
+		 p->n, p->seed, fault_names[p->fault], p->at, fault_names[p->second], p->second_at, o->violation,
+		 o->source, o->source_runs, ls_word_name(o->source_word), o->dest, o->dest_runs,
+		 ls_word_name(o->dest_word));
 }
 
 static void a_good_move_ends_at_the_destination(void **state)
@@ -226,7 +228,8 @@ static void a_missing_rule_is_noticed(void **state)
 						runs++;
 						noticed += o.violation[0] != 0;
 						if (noticed)
-							print_message("without rule %u: run %u, %s\n", rules[i].rule, runs, o.violation);
+							print_message("without rule %u: run %u, %s\n", rules[i].rule,
+								      runs, o.violation);
 					}
 			}
 		if (!noticed)

@@ -167,8 +167,10 @@ static void the_store_notices_a_disk_that_lies(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(no_record_is_lost_whatever_the_disk_does, fault_place_set_up, fault_place_tear_down),
-		cmocka_unit_test_setup_teardown(the_store_notices_a_disk_that_lies, fault_place_set_up, fault_place_tear_down),
+		cmocka_unit_test_setup_teardown(no_record_is_lost_whatever_the_disk_does, fault_place_set_up,
+						fault_place_tear_down),
+		cmocka_unit_test_setup_teardown(the_store_notices_a_disk_that_lies, fault_place_set_up,
+						fault_place_tear_down),
 	};
 	fault_vfs_install();
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -157,7 +157,8 @@ static void before_the_device_exists_every_parent_that_could_make_it_is_asked(vo
 	make_dir("other-parent/migration_version");
 	make_dir("other-parent/migration_version/new-type"); // as good as a refusal: EISDIR
 	make_link("class/mdev_bus/pf1", "../../other-parent");
-	assert_int_equal(vfio->check_version(at("bus/mdev/devices/new"), "new-type", "v1", where, sizeof(where)), -EISDIR);
+	assert_int_equal(vfio->check_version(at("bus/mdev/devices/new"), "new-type", "v1", where, sizeof(where)),
+			 -EISDIR);
 	assert_non_null(strstr(where, "/pf1/"));
 	// Nobody to ask.
 	assert_int_equal(vfio->check_version(at("bus/nobody"), "new-type", "v1", where, sizeof(where)), 0);

@@ -197,13 +197,14 @@ int tv_agent_connect(const char *path, const struct tv_hello *who, struct ls_err
 }
 
 // The fds of one packet: the shared one first, then those of each device, in order.
-static int adopt(struct tv_bus *bus, const Lockstep__V1__VmmGive *give, const int *fds, unsigned n, struct ls_error *err)
+static int adopt(struct tv_bus *bus, const Lockstep__V1__VmmGive *give, const int *fds, unsigned n,
+		 struct ls_error *err)
 {
 	bool group = give->by == LOCKSTEP__V1__VMM_DEVICES_BY__GIVEN_BY_GROUP;
 
 	if (give->n_name != bus->n || n != 1 + bus->n * (group ? 2 : 1))
-		return ls_fail(err, LS_E_INVALID, EPROTO, "%zu devices and %u fds are given, for %u devices", give->n_name, n,
-			       bus->n);
+		return ls_fail(err, LS_E_INVALID, EPROTO, "%zu devices and %u fds are given, for %u devices",
+			       give->n_name, n, bus->n);
 	bus->backend = group ? &tv_backend_group : &tv_backend_cdev;
 	bus->container = *fds++;
 	for (unsigned i = 0; i < bus->n; i++) {

@@ -98,7 +98,8 @@ static void status(struct tv_control *c, struct tv_client *client)
 static void verify(struct tv_control *c, struct tv_client *client)
 {
 	if (c->vm->state != TV_RUNNING) {
-		answer(client, "{\"ok\":false,\"errors\":[\"the VM does not run here\"],\"devices\":[],\"pairs\":[]}\n");
+		answer(client,
+		       "{\"ok\":false,\"errors\":[\"the VM does not run here\"],\"devices\":[],\"pairs\":[]}\n");
 		return;
 	}
 	tv_vcpu_park(&c->vm->vcpu);
