@@ -4,6 +4,8 @@ import contextlib
 import errno
 import os
 import resource
+import subprocess
+import time
 
 import grpc
 import pytest
@@ -130,6 +132,72 @@ def test_a_disk_that_fills_up_after_the_consent_changes_nothing(full):
         c.pair.start()
     disk.empty()
     assert c.end().phase == m.PHASE_DONE and not c.pair.asked("host-a", "Unwind")
+
+
+# ---- a disk that becomes read-only ----
+
+LOOP = """mount -o loop,errors=remount-ro {image} {folder} && exec "$@\""""
+
+
+class BrokenDisk:
+    """A file system that the kernel makes read-only, as it does when it finds an error in it."""
+
+    def __init__(self, folder):
+        self.image, self.folder = str(folder / "image"), folder / "disk"
+        self.folder.mkdir()
+        with open(self.image, "wb") as f:
+            f.truncate(8 << 20)
+        subprocess.run(["mkfs.ext4", "-q", self.image], check=True)
+        self.wrap = ["unshare", "-m", "sh", "-ec", LOOP.format(image=self.image, folder=self.folder), "sh"]
+        if subprocess.run([*self.wrap, "true"], capture_output=True, check=False).returncode or not os.path.isdir("/sys/fs/ext4"):
+            pytest.skip("no loop devices, or no ext4, on this machine")
+        self.await_free()
+
+    def breaks(self, process):
+        with open(f"/proc/{process.pid}/mounts", encoding="ascii") as f:
+            device, = [line.split()[0] for line in f if line.split()[1] == str(self.folder)]
+        with open(f"/sys/fs/ext4/{os.path.basename(device)}/trigger_fs_error", "w", encoding="ascii") as f:
+            f.write("1")
+
+    def await_free(self):
+        """The mount goes with the last process that sees it."""
+        while subprocess.run(["losetup", "-j", self.image], capture_output=True, check=True).stdout:
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("consented", [False, True])
+def test_a_disk_that_becomes_read_only_in_the_middle(tmp_path, consented):
+    """Before the consent the VM is asked back; after it nothing changes. What became of it is said once it is written."""
+    disk = BrokenDisk(tmp_path)
+    c = Coordinator(str(tmp_path), store=str(disk.folder / "store.db"), wrap=disk.wrap)
+    try:
+        if consented:
+            c.pair.stop_at = "CONSENTED"
+            c.start_move()
+            c.until(lambda v: v.source_word == "CONSENTED")
+        else:
+            c.start_move(hold=[STOPPED])
+            c.until(lambda v: v.waiting_at == STOPPED)
+        disk.breaks(c.process)
+        code, detail = refused(c.api.Start, m.StartRequest(spec=c.spec("m2", vm="vm2"), actor="tester"))
+        assert (code, detail.reason) == (grpc.StatusCode.UNAVAILABLE, "LEDGER"), detail
+        c.process.expect_log("store.failing")
+        if consented:
+            with c.pair.lock:
+                c.pair.b.word("COMMITTED")
+                c.pair.start()
+        else:
+            c.pair.await_call("host-a", "Unwind")
+        assert c.get().phase not in (m.PHASE_RETURNED, m.PHASE_DONE)
+        c.kill()
+        disk.await_free()
+        c.start()  # the disk was mended
+        end = c.end()
+        assert end.phase == (m.PHASE_DONE if consented else m.PHASE_RETURNED), end
+        assert bool(c.pair.asked("host-a", "Unwind")) != consented
+        assert refused(c.api.Get, m.GetRequest(id="m2"))[0] == grpc.StatusCode.NOT_FOUND
+    finally:
+        c.close()
 
 
 # ---- a sync that fails ----
