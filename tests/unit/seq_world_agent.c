@@ -88,7 +88,7 @@ bool world_agent_step(struct world *w, int side, bool act)
 		if (world_says(w, S, "ACTIVE") && passed(w, S, LS_GATE_BEFORE_PAUSE) && !a->at[LS_GATE_STOPPED])
 			return act ? reach(w, S, LS_GATE_STOPPED), true : true;
 		if (world_says(w, S, "CONSENTED") && world_says(w, D, "STARTED") && !a->deaf)
-			return act  ? world_speak(w, S, "RELEASED"), end(w, S, LOCKSTEP__V1__ENDED__HOW__DONE),
+			return act ? world_speak(w, S, "RELEASED"), end(w, S, LOCKSTEP__V1__ENDED__HOW__DONE),
 			       true : true;
 		return false;
 	}
