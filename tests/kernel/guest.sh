@@ -137,7 +137,7 @@ guest_port() {
 guest_wait_line() {
   _guest_follow "$1" "$(guest_console "$1")" "$2" "$3" || {
     echo "guest $1: no line like \"$2\" within $3 s; its console and kernel log end:" >&2
-    tail -n 5 "$(guest_console "$1")" "$(guest_kernel_log "$1")" >&2
+    tail -n 60 "$(guest_console "$1")" "$(guest_kernel_log "$1")" >&2
     return 1
   }
 }
