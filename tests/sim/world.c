@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tests/sim/agent.h"
+#include "tests/sim/call.h"
 #include "tests/sim/control.h"
 #include "tests/sim/operator.h"
 
@@ -241,6 +242,7 @@ void world_free(struct world *w)
 			free(w->process[i].waiting[k].arg);
 		free(w->process[i].waiting);
 	}
+	sim_calls_free(w);
 	free(w->operator_);
 	for (unsigned c = 0; c < 2; c++)
 		sim_coordinator_free(w->coordinator[c]);
