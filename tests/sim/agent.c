@@ -130,8 +130,8 @@ static void on_conflict(struct sim_agent *a, unsigned migration, enum ls_word wo
 static void check_spoken(struct sim_mig *m, enum ls_word word)
 {
 	if (m->a->durable[m->request.migration].word != word)
-		sim_violation(m->a->w, "word-spoken", "%s: says %s, the disk holds %s", name_of(m->a), ls_word_name(word),
-			      ls_word_name(m->a->durable[m->request.migration].word));
+		sim_violation(m->a->w, "word-spoken", "%s: says %s, the disk holds %s", name_of(m->a),
+			      ls_word_name(word), ls_word_name(m->a->durable[m->request.migration].word));
 }
 
 static void emit(struct sim_mig *m, const struct ls_role_action *act)
@@ -322,11 +322,15 @@ static void take_up(struct sim_agent *a, const struct sim_request *q, enum ls_wo
 	m = sim_agent_begin(a, q);
 	m->begun = true;
 	m->report.base = a->w->now;
-	sim_agent_feed(m, (struct ls_role_event){
-				  .kind = LS_EV_RESTART, .word = word,
-				  .restart = { .done = row->done, .conflict = row->conflict, .fenced = row->claim, .vmm_here = a->vmm_here,
-					       .vmm_lends = true, .held = a->stored,
-					       .rebooted = a->rebooted } });
+	sim_agent_feed(m, (struct ls_role_event){ .kind = LS_EV_RESTART,
+						  .word = word,
+						  .restart = { .done = row->done,
+							       .conflict = row->conflict,
+							       .fenced = row->claim,
+							       .vmm_here = a->vmm_here,
+							       .vmm_lends = true,
+							       .held = a->stored,
+							       .rebooted = a->rebooted } });
 }
 
 void sim_agent_start(struct sim_agent *a)

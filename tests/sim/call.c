@@ -55,8 +55,9 @@ static void answer_in(struct world *w, uint64_t delay, struct sim_answer a)
 
 static void fail_in(struct world *w, uint64_t delay, const struct sim_call *call, bool sent)
 {
-	answer_in(w, delay, (struct sim_answer){ .call = *call, .status = LS_RPC_UNAVAILABLE, .reason = LS_E_UNAVAILABLE,
-						 .sent = sent });
+	answer_in(w, delay,
+		  (struct sim_answer){
+			  .call = *call, .status = LS_RPC_UNAVAILABLE, .reason = LS_E_UNAVAILABLE, .sent = sent });
 }
 
 static void on_way_back(struct world *w, void *arg)
@@ -92,7 +93,8 @@ static void on_way(struct world *w, void *arg)
 	struct sim_call *call = arg, *copy;
 	struct pending *p = find(w, call->number);
 
-	if (!sim_reaches(w, SIM_COORD + call->coordinator, SIM_HOST + call->host) || !w->process[SIM_HOST + call->host].up)
+	if (!sim_reaches(w, SIM_COORD + call->coordinator, SIM_HOST + call->host) ||
+	    !w->process[SIM_HOST + call->host].up)
 		return;
 	if (sim_fault(w, SIM_CALL_LOST)) {
 		fail_in(w, sim_latency(w), call, true);

@@ -111,7 +111,9 @@ void sim_coordinator_agent_died(struct sim_coordinator *c, unsigned host)
 	for (unsigned m = 0; c && m < SIM_MIGRATIONS; m++)
 		for (unsigned side = 0; side < 2; side++)
 			if (c->seq[m] && c->watch[m][side].on && sim_host_of(c, m, (enum ls_seq_side)side) == host)
-				end_watch(c, m, side, sim_reaches(c->w, SIM_COORD + c->c, SIM_HOST + host) ? sim_latency(c->w) : 3 * S);
+				end_watch(c, m, side,
+					  sim_reaches(c->w, SIM_COORD + c->c, SIM_HOST + host) ? sim_latency(c->w)
+											       : 3 * S);
 }
 
 // ---- the machine
@@ -145,7 +147,8 @@ static void carry_out(struct sim_coordinator *c, unsigned migration, const struc
 		break;
 	case LS_SEQ_CHANGED:
 		if (ls_seq_view(c->seq[migration])->error)
-			c->w->told_conflict[migration] |= !strcmp(ls_seq_view(c->seq[migration])->error->reason, "CONFLICT");
+			c->w->told_conflict[migration] |=
+				!strcmp(ls_seq_view(c->seq[migration])->error->reason, "CONFLICT");
 		sim_operator_news(c->w, c, migration);
 		break;
 	default:

@@ -20,8 +20,8 @@ static void rebuild(struct sim_coordinator *c, const struct sim_answer *answer)
 	ls_msg_free(entry);
 	if (!c->seq[migration])
 		return;
-	sim_trace(c->w, "%s: %s is known again from the %s", sim_who_name(SIM_COORD + c->c), sim_migration_id(migration),
-		  c->w->host[answer->call.host].name);
+	sim_trace(c->w, "%s: %s is known again from the %s", sim_who_name(SIM_COORD + c->c),
+		  sim_migration_id(migration), c->w->host[answer->call.host].name);
 	sim_coordinator_drain(c, migration);
 }
 
@@ -33,7 +33,9 @@ static void on_taken_back(struct world *w, const struct sim_answer *a)
 static void take_back(struct sim_coordinator *c, const struct sim_answer *a)
 {
 	const struct ls_seq *q = c->seq[a->call.migration];
-	struct sim_call call = { .coordinator = c->c, .host = a->call.host, .migration = a->call.migration, .term = c->term };
+	struct sim_call call = {
+		.coordinator = c->c, .host = a->call.host, .migration = a->call.migration, .term = c->term
+	};
 
 	if (!q || !ls_seq_ended(q) || ls_seq_operator(q) || ls_seq_loose(q))
 		return;
@@ -95,7 +97,8 @@ static void on_list_hello(struct world *w, const struct sim_answer *a)
 
 void sim_coordinator_list(struct sim_coordinator *c, unsigned host)
 {
-	sim_call_send(c->w, (struct sim_call){ .method = SIM_CALL_HELLO, .coordinator = c->c, .host = host }, on_list_hello);
+	sim_call_send(c->w, (struct sim_call){ .method = SIM_CALL_HELLO, .coordinator = c->c, .host = host },
+		      on_list_hello);
 }
 
 // ---- a migration begins

@@ -53,7 +53,9 @@ static void on_plan(struct world *w, void *arg)
 	uint8_t token[LS_TOKEN_SIZE] = { 1 };
 
 	hello.protocol_min = hello.protocol_max = LS_PROTOCOL;
-	struct ls_plan_input in = { .spec = ls_seq_view(c->seq[p->migration])->spec, .verdict = verdict, .history = history };
+	struct ls_plan_input in = { .spec = ls_seq_view(c->seq[p->migration])->spec,
+				    .verdict = verdict,
+				    .history = history };
 	struct ls_plan_host *side[2] = { &in.source, &in.dest };
 	for (unsigned i = 0; i < 2; i++) {
 		unsigned host = sim_host_of(c, p->migration, (enum ls_seq_side)i);

@@ -89,8 +89,9 @@ static void print_states(const struct sim_cover *t)
 static bool print_events(const struct sim_cover *t, uint64_t least)
 {
 	static const char *const names[LS_EV_TIMER + 1] = {
-		"begin", "restart", "persisted", "grant", "unwind", "stop", "stream", "job", "vmm", "vmm-lost", "vmm-up",
-		"resolve", "rest", "peer-up", "peer-lost", "letter", "settle", "mute", "timer",
+		"begin",     "restart", "persisted", "grant",  "unwind",  "stop", "stream",
+		"job",       "vmm",     "vmm-lost",  "vmm-up", "resolve", "rest", "peer-up",
+		"peer-lost", "letter",  "settle",    "mute",   "timer",
 	};
 	bool all = true;
 

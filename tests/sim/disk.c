@@ -66,7 +66,8 @@ static void remember(struct sim_agent *a)
 {
 	struct sim_snapshot *s = &a->snapshot[a->n_snapshots];
 
-	if (a->n_snapshots == SIM_SNAPSHOTS || !sim_fault_likely(a->w, a->host ? SIM_LEDGER_OLD_DEST : SIM_LEDGER_OLD_SOURCE))
+	if (a->n_snapshots == SIM_SNAPSHOTS ||
+	    !sim_fault_likely(a->w, a->host ? SIM_LEDGER_OLD_DEST : SIM_LEDGER_OLD_SOURCE))
 		return;
 	s->bytes = sqlite3_serialize(a->db, "main", &s->size, 0);
 	memcpy(s->row, a->durable, sizeof(s->row));
@@ -130,10 +131,17 @@ static void on_told(struct world *w, void *arg)
 
 static int commit(struct sim_agent *a, const struct write *e, struct ls_error *err)
 {
-	struct ls_ledger_record record = { .side = e->side, .word = e->word, .term = e->term, .created_ms = 1 + e->migration,
-					   .vm = "vm1", .request = &e->request, .request_len = sizeof(e->request) };
+	struct ls_ledger_record record = { .side = e->side,
+					   .word = e->word,
+					   .term = e->term,
+					   .created_ms = 1 + e->migration,
+					   .vm = "vm1",
+					   .request = &e->request,
+					   .request_len = sizeof(e->request) };
 
-	struct ls_ledger_claim claim = { .host = "destination", .actor = "operator", .method = 1, .evidence = "power off" };
+	struct ls_ledger_claim claim = {
+		.host = "destination", .actor = "operator", .method = 1, .evidence = "power off"
+	};
 
 	strcpy(record.migration, sim_migration_id(e->migration));
 	strcpy(record.coordinator, e->coordinator);
@@ -167,8 +175,8 @@ static void keep(struct sim_agent *a, const struct write *e)
 		break;
 	case WORD:
 		if (!ls_word_may_follow(d->word, e->word))
-			sim_violation(a->w, "word-order", "%s: %s after %s", a->w->host[a->host].name, ls_word_name(e->word),
-				      ls_word_name(d->word));
+			sim_violation(a->w, "word-order", "%s: %s after %s", a->w->host[a->host].name,
+				      ls_word_name(e->word), ls_word_name(d->word));
 		d->word = e->word;
 		break;
 	case DONE:
@@ -318,7 +326,7 @@ void sim_disk_check(struct sim_agent *a)
 	for (unsigned m = 0; m < SIM_MIGRATIONS; m++)
 		known += a->durable[m].known;
 	if (known != r->n)
-		sim_violation(a->w, "ledger-kept", "%s: the ledger holds %u migrations, not %u", a->w->host[a->host].name,
-			      r->n, known);
+		sim_violation(a->w, "ledger-kept", "%s: the ledger holds %u migrations, not %u",
+			      a->w->host[a->host].name, r->n, known);
 	free(r);
 }

@@ -16,7 +16,8 @@ void sim_hardware_init(struct world *w)
 	odd = sim_random(w, 2) ? (unsigned)sim_random(w, w->n) : UINT32_MAX;
 	for (unsigned i = 0; i < w->n; i++) {
 		unsigned flags = i == odd ? without[sim_random(w, 2)] : with_p2p[sim_random(w, 2)];
-		w->reaches[i] = sim_random(w, 4) ? ((1u << w->n) - 1) & ~(1u << i) : (uint32_t)sim_random(w, 1u << w->n);
+		w->reaches[i] =
+			sim_random(w, 4) ? ((1u << w->n) - 1) & ~(1u << i) : (uint32_t)sim_random(w, 1u << w->n);
 		for (unsigned h = 0; h < SIM_HOSTS; h++)
 			w->host[h].dev[i] = (struct sim_device){ .flags = flags, .state = LS_STATE_RUNNING, .live = !h,
 							       .initiator = true, .responder = true };
@@ -35,8 +36,8 @@ static void write_to(struct world *w, struct sim_host *h, unsigned from, unsigne
 	w->writes++;
 	if (!b->responder) {
 		if (b->state != LS_STATE_ERROR) // what a device in ERROR loses, nobody can keep (docs/kernel-contract.md)
-			sim_violation(w, "peer-write", "%s: device %u in %s loses a write of device %u in %s", h->name, to,
-				      ls_state_name(b->state), from, ls_state_name(a->state));
+			sim_violation(w, "peer-write", "%s: device %u in %s loses a write of device %u in %s", h->name,
+				      to, ls_state_name(b->state), from, ls_state_name(a->state));
 		w->truth_got[to][from]--;
 		return;
 	}
@@ -58,7 +59,8 @@ static bool busy(struct world *w, unsigned host)
 		moves = true;
 		w->ran_away |= host != 0;
 		if (!sim_agent_may_run(w->agent[host]))
-			sim_violation(w, "committed-first", "%s: device %u runs before COMMITTED is durable", h->name, i);
+			sim_violation(w, "committed-first", "%s: device %u runs before COMMITTED is durable", h->name,
+				      i);
 		for (unsigned k = 0; k < w->n; k++)
 			if (k != i && w->reaches[i] & 1u << k)
 				write_to(w, h, i, k);
@@ -90,12 +92,14 @@ void sim_vm_resume(struct world *w, unsigned host)
 	for (unsigned i = 0; i < w->n; i++) {
 		const struct sim_device *d = &h->dev[i];
 		if (d->state != LS_STATE_RUNNING)
-			sim_violation(w, "all-running", "%s: resumed with device %u in %s", h->name, i, ls_state_name(d->state));
+			sim_violation(w, "all-running", "%s: resumed with device %u in %s", h->name, i,
+				      ls_state_name(d->state));
 		if (!d->live)
 			continue; // was reset because it failed: its loss is reported, not hidden
 		for (unsigned k = 0; k < w->n; k++)
 			if ((d->sent[k] != w->truth_sent[i][k] || d->got[k] != w->truth_got[i][k]) && !w->split)
-				sim_violation(w, "right-image", "%s: device %u runs with another state than it had", h->name, i);
+				sim_violation(w, "right-image", "%s: device %u runs with another state than it had",
+					      h->name, i);
 	}
 	for (unsigned i = 0; i < w->n; i++)
 		if (!h->dev[i].live) { // starts anew with the guest's driver

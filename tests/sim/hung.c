@@ -54,7 +54,8 @@ bool sim_job_hangs(struct sim_mig *m, unsigned i, sim_job_fn *then)
 	struct sim_job *j = &m->job[i];
 	struct hung h = { m->a->host, m->request.migration, i, j->number, then }, *e;
 
-	if ((j->kind != LS_JOB_PRECOPY && j->kind != LS_JOB_SEND && j->kind != LS_JOB_LOAD) || !sim_fault(w, SIM_READ_STUCK))
+	if ((j->kind != LS_JOB_PRECOPY && j->kind != LS_JOB_SEND && j->kind != LS_JOB_LOAD) ||
+	    !sim_fault(w, SIM_READ_STUCK))
 		return false;
 	j->waiting = false; // nothing reaches it there
 	e = sim_alloc(sizeof(*e));
@@ -71,7 +72,8 @@ static void on_rest(struct world *w, void *arg)
 	struct hung *h = arg;
 	struct sim_mig *m = w->agent[h->host]->mig[h->migration];
 
-	if (m && ls_role_blackout(m->role)->pause_ns && ls_role_word(m->role) == LS_WORD_ACTIVE && !ls_role_unwinding(m->role))
+	if (m && ls_role_blackout(m->role)->pause_ns && ls_role_word(m->role) == LS_WORD_ACTIVE &&
+	    !ls_role_unwinding(m->role))
 		sim_agent_feed(m, (struct ls_role_event){ .kind = LS_EV_REST, .rest_ns = m->request.deadline_ns });
 }
 

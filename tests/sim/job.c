@@ -159,7 +159,9 @@ static void into_kernel(struct sim_mig *m, unsigned i, enum ls_state target, sim
 		slow = sim_random(w, 300 * MS);
 	else if (fn == on_arc && sim_fault(w, SIM_ARC_STUCK))
 		slow = 3 * S + sim_random(w, 20 * S);
-	d->op = (struct sim_kernel_op){ .busy = true, .number = ++w->numbers, .kind = m->job[i].kind, .target = target };
+	d->op = (struct sim_kernel_op){
+		.busy = true, .number = ++w->numbers, .kind = m->job[i].kind, .target = target
+	};
 	*k = (struct kernel_event){ .job = { m->a->host, m->request.migration, i, m->job[i].number, 0, LS_E_NONE },
 				    .op = d->op.number, .kind = m->job[i].kind };
 	if (m->job[i].kind == LS_JOB_LOAD) {
@@ -318,7 +320,8 @@ static void precopy(struct sim_mig *m, unsigned i)
 	struct sim_device *d = device_of(m, i);
 
 	// Seen by PRECOPY itself, which starts the device over, or by the next arc.
-	if (w->host[m->a->host].vm == SIM_VM_RUNNING && d->state == LS_STATE_PRE_COPY && sim_fault(w, SIM_GUEST_RESET)) {
+	if (w->host[m->a->host].vm == SIM_VM_RUNNING && d->state == LS_STATE_PRE_COPY &&
+	    sim_fault(w, SIM_GUEST_RESET)) {
 		sim_guest_resets(w, m->a->host, i);
 		if (sim_random(w, 2)) {
 			d->state = LS_STATE_PRE_COPY;
@@ -370,7 +373,8 @@ static void carry_on(struct sim_mig *m, unsigned i)
 		break;
 	case LS_JOB_CONNECT:
 		if (m->request.side == LS_SIDE_SOURCE && sim_peer(m))
-			sim_at(w, SIM_AGENT + m->request.peer, sim_latency(w), on_connect, event_of(m, i, 0, LS_E_NONE));
+			sim_at(w, SIM_AGENT + m->request.peer, sim_latency(w), on_connect,
+			       event_of(m, i, 0, LS_E_NONE));
 		else
 			finish_in(m, i, sim_latency(w), -ECONNREFUSED, LS_E_UNAVAILABLE);
 		break;
@@ -382,7 +386,8 @@ static void carry_on(struct sim_mig *m, unsigned i)
 		break;
 	case LS_JOB_SEND:
 		sim_job_rest(m);
-		sim_at(w, SIM_AGENT + m->a->host, 100 * US + sim_random(w, 5 * MS), on_sent, event_of(m, i, 0, LS_E_NONE));
+		sim_at(w, SIM_AGENT + m->a->host, 100 * US + sim_random(w, 5 * MS), on_sent,
+		       event_of(m, i, 0, LS_E_NONE));
 		break;
 	case LS_JOB_LOAD:
 		load_if_here(m, i);

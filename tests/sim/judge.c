@@ -17,8 +17,8 @@ bool sim_settled(const struct world *w)
 	const struct sim_coordinator *c = sim_operator_asks(w);
 
 	for (unsigned m = 0; m < w->operator_->started; m++)
-		if (!w->operator_->acknowledged[m] || !c->seq[m] || !ls_seq_ended(c->seq[m]) || ls_seq_operator(c->seq[m]) ||
-		    ls_seq_loose(c->seq[m]))
+		if (!w->operator_->acknowledged[m] || !c->seq[m] || !ls_seq_ended(c->seq[m]) ||
+		    ls_seq_operator(c->seq[m]) || ls_seq_loose(c->seq[m]))
 			return false;
 	for (unsigned h = 0; h < SIM_HOSTS; h++)
 		for (unsigned m = 0; m < SIM_MIGRATIONS; m++)
@@ -129,14 +129,16 @@ static void judge_migration(struct world *w, const struct sim_coordinator *c, un
 	if (!ls_seq_ended(q) && !ls_seq_operator(q))
 		sim_violation(w, "ends", "%s never ends (phase %d)", sim_migration_id(m), (int)phase);
 	if (phase != LOCKSTEP__V1__PHASE__PHASE_DONE && !reason_of(q)[0])
-		sim_violation(w, "reason", "%s ended in phase %d and does not say why", sim_migration_id(m), (int)phase);
+		sim_violation(w, "reason", "%s ended in phase %d and does not say why", sim_migration_id(m),
+			      (int)phase);
 	if (w->vm_dead || w->split || nobody_knows(w))
 		return;
 	if (phase == LOCKSTEP__V1__PHASE__PHASE_DONE && w->host[dest].vm != SIM_VM_RUNNING)
 		sim_violation(w, "told-true", "%s is done, but the VM does not run at the %s", sim_migration_id(m),
 			      w->host[dest].name);
 	if (back_home(q) && other_home(w, c, m) && w->host[0].vm != SIM_VM_RUNNING)
-		sim_violation(w, "told-true", "%s returned, but the VM does not run at the source", sim_migration_id(m));
+		sim_violation(w, "told-true", "%s returned, but the VM does not run at the source",
+			      sim_migration_id(m));
 }
 
 // Both sides decided for themselves: the coordinator and both of them have to say so (rule 8).
@@ -146,16 +148,16 @@ static void judge_conflict(struct world *w, const struct sim_coordinator *c, uns
 		return;
 	enum ls_word s = word(w, 0, m), d = word(w, w->operator_->dest[m], m);
 	if (!w->lied && !w->older && !w->rolled_back)
-		sim_violation(w, "conflict-for-cause", "%s: %s here and %s there without a false fence", sim_migration_id(m),
-			      ls_word_name(s), ls_word_name(d));
+		sim_violation(w, "conflict-for-cause", "%s: %s here and %s there without a false fence",
+			      sim_migration_id(m), ls_word_name(s), ls_word_name(d));
 	if (w->rolled_back)
 		return; // a ledger that was set back past its word cannot know; that two never run is checked all the same
 	if (!w->conflict[0][m] || !w->conflict[w->operator_->dest[m]][m] || (c->seq[m] && !w->told_conflict[m]))
-		sim_violation(w, "conflict", "%s: %s here and %s there, and CONFLICT is not said by the %s", sim_migration_id(m),
-			      ls_word_name(s), ls_word_name(d),
-			      !w->conflict[0][m]			 ? "source" :
-			      !w->conflict[w->operator_->dest[m]][m] ? "destination" :
-								       "coordinator");
+		sim_violation(w, "conflict", "%s: %s here and %s there, and CONFLICT is not said by the %s",
+			      sim_migration_id(m), ls_word_name(s), ls_word_name(d),
+			      !w->conflict[0][m]                       ? "source"
+			      : !w->conflict[w->operator_->dest[m]][m] ? "destination"
+								       : "coordinator");
 }
 
 void sim_judge(struct world *w)

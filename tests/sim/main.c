@@ -150,7 +150,8 @@ static int tell(struct shared *all, unsigned jobs, const char *control, uint64_t
 		if (all[j].failed && (!failed || all[j].failed < failed->failed))
 			failed = &all[j];
 	if (failed && control) {
-		printf("control %s is caught by seed %llu: %s\n", control, (unsigned long long)failed->failed, failed->why);
+		printf("control %s is caught by seed %llu: %s\n", control, (unsigned long long)failed->failed,
+		       failed->why);
 		if (shrunk)
 			shrink(failed->failed);
 		return 0;

@@ -127,8 +127,8 @@ static void resolve(struct world *w, struct sim_coordinator *c, unsigned m, Lock
 	claim.evidence = "BMC says off";
 	claim.actor = "operator";
 	int r = ls_seq_resolve(c->seq[m], action, fence ? &claim : NULL, "operator", sim_seq_now(w), &err);
-	sim_trace(w, "the operator resolves %s: action %d%s%s", sim_migration_id(m), (int)action, r < 0 ? ", refused: " : "",
-		  r < 0 ? ls_error_text(&err, text, sizeof(text)) : "");
+	sim_trace(w, "the operator resolves %s: action %d%s%s", sim_migration_id(m), (int)action,
+		  r < 0 ? ", refused: " : "", r < 0 ? ls_error_text(&err, text, sizeof(text)) : "");
 	sim_coordinator_drain(c, m);
 }
 
@@ -198,7 +198,8 @@ static void help_all(struct world *w, bool *ret_more)
 
 	*ret_more = false;
 	for (unsigned m = 0; m < SIM_MIGRATIONS; m++)
-		if (sim_runs(w, SIM_COORD + c->c) && c->seq[m] && ls_seq_operator(c->seq[m]) && !ls_seq_resolving(c->seq[m])) {
+		if (sim_runs(w, SIM_COORD + c->c) && c->seq[m] && ls_seq_operator(c->seq[m]) &&
+		    !ls_seq_resolving(c->seq[m])) {
 			*ret_more = true;
 			help(w, c, m);
 		}

@@ -37,7 +37,10 @@ static void after(struct world *w, sim_fn *fn, enum sim_who who, enum sim_who ot
 {
 	struct trouble *t = sim_alloc(sizeof(*t));
 	uint64_t left = w->heal_at > w->now ? w->heal_at - w->now : 0;
-	uint64_t most = w->scene.long_troubles ? left / 8 + 1 : sim_random(w, 3) ? 300 * MS : sim_random(w, 2) ? 4 * S : left;
+	uint64_t most = w->scene.long_troubles ? left / 8 + 1
+			: sim_random(w, 3)     ? 300 * MS
+			: sim_random(w, 2)     ? 4 * S
+					       : left;
 
 	*t = (struct trouble){ .who = who, .other = other };
 	uint64_t least = w->scene.long_troubles ? left - left / 8 : 1 * MS;

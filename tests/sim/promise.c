@@ -63,8 +63,8 @@ void sim_promise_answer(const struct sim_agent *a, const struct sim_call *call, 
 void sim_promise_order(const struct sim_agent *a, const struct sim_call *call)
 {
 	if (call->term < a->durable_term)
-		sim_violation(a->w, "term-kept", "%s: obeys term %llu after %llu", name_of(a), (unsigned long long)call->term,
-			      (unsigned long long)a->durable_term);
+		sim_violation(a->w, "term-kept", "%s: obeys term %llu after %llu", name_of(a),
+			      (unsigned long long)call->term, (unsigned long long)a->durable_term);
 }
 
 static bool fenced(const struct sim_agent *a, unsigned migration)
@@ -89,9 +89,10 @@ static void source_returns(const struct sim_agent *a, unsigned migration, enum l
 	bool given_up = m && past->gave_up[0] && strcmp(past->gave_up, m->request.peer_ledger_id) == 0;
 
 	if (before == LS_WORD_CONSENTED && !given_up && !fenced(a, migration))
-		sim_violation(a->w, "consent-kept",
-			      "%s %s: takes back its consent: the destination has not given up, and nobody claims a fence",
-			      name_of(a), sim_migration_id(migration));
+		sim_violation(
+			a->w, "consent-kept",
+			"%s %s: takes back its consent: the destination has not given up, and nobody claims a fence",
+			name_of(a), sim_migration_id(migration));
 }
 
 void sim_promise_written(struct sim_agent *a, unsigned migration, enum ls_word before)
@@ -110,14 +111,15 @@ void sim_promise_written(struct sim_agent *a, unsigned migration, enum ls_word b
 	case LS_WORD_RELEASED:
 		past->released = true;
 		if (dest->durable[migration].word != LS_WORD_STARTED && !disk_changed(dest))
-			sim_violation(a->w, "released-last", "%s %s: lets go, the destination's disk holds %s", name_of(a),
-				      sim_migration_id(migration), ls_word_name(dest->durable[migration].word));
+			sim_violation(a->w, "released-last", "%s %s: lets go, the destination's disk holds %s",
+				      name_of(a), sim_migration_id(migration),
+				      ls_word_name(dest->durable[migration].word));
 		break;
 	case LS_WORD_COMMITTED:
 		past->committed = true;
 		if (!past->consented)
-			sim_violation(a->w, "consent-first", "%s %s: COMMITTED, and the source has not consented", name_of(a),
-				      sim_migration_id(migration));
+			sim_violation(a->w, "consent-first", "%s %s: COMMITTED, and the source has not consented",
+				      name_of(a), sim_migration_id(migration));
 		break;
 	case LS_WORD_ABORTED:
 	case LS_WORD_LOST:
@@ -135,8 +137,9 @@ void sim_promise_start(const struct sim_mig *m)
 
 	if (m->request.side == LS_SIDE_DEST && past->returning_ns && m->a->born_ns > past->returning_ns &&
 	    !m->a->w->rolled_back)
-		sim_violation(m->a->w, "asks-first", "%s %s: starts what the source had taken back before this agent was born",
-			      name_of(m->a), sim_migration_id(m->request.migration));
+		sim_violation(m->a->w, "asks-first",
+			      "%s %s: starts what the source had taken back before this agent was born", name_of(m->a),
+			      sim_migration_id(m->request.migration));
 }
 
 // On a false claim the source returned what the destination had decided to run: from here on two may run.

@@ -23,8 +23,10 @@ static const struct {
 	const char *name;
 	unsigned share; // of 100 seeds
 } scenes[SCENES] = {
-	[ANY] = { "any", 42 },	   [NIGHT] = { "night", 17 }, [MOMENT] = { "moment", 14 },     [REINSTALL] = { "reinstall", 5 },
-	[RULERS] = { "rulers", 4 }, [HASTE] = { "haste", 4 },  [HARDWARE] = { "hardware", 10 }, [STORE] = { "store", 4 },
+	[ANY] = { "any", 42 },           [NIGHT] = { "night", 17 },
+	[MOMENT] = { "moment", 14 },     [REINSTALL] = { "reinstall", 5 },
+	[RULERS] = { "rulers", 4 },      [HASTE] = { "haste", 4 },
+	[HARDWARE] = { "hardware", 10 }, [STORE] = { "store", 4 },
 };
 
 // Rates per 10,000 occasions, at all times and at the moment.
@@ -142,5 +144,6 @@ bool sim_scene_moment(const struct world *w)
 	const struct sim_agent *s = w->agent[0], *d = w->agent[w->dest];
 	unsigned m = w->operator_ && w->operator_->started ? w->operator_->started - 1 : 0;
 
-	return !w->scene.spent && s && d && s->durable[m].word == w->scene.source && d->durable[m].word == w->scene.dest;
+	return !w->scene.spent && s && d && s->durable[m].word == w->scene.source &&
+	       d->durable[m].word == w->scene.dest;
 }

@@ -27,8 +27,8 @@ static bool stopped(struct sim_agent *a)
 			return false;
 	for (unsigned m = 0; m < SIM_MIGRATIONS; m++)
 		if (a->mig[m] && ls_word_open(a->durable[m].word) && ls_role_ended(a->mig[m]->role) != LS_END_OPERATOR)
-			sim_violation(a->w, "last-word", "%s %s: told to stop, ends with %s on its disk", a->w->host[a->host].name,
-				      sim_migration_id(m), ls_word_name(a->durable[m].word));
+			sim_violation(a->w, "last-word", "%s %s: told to stop, ends with %s on its disk",
+				      a->w->host[a->host].name, sim_migration_id(m), ls_word_name(a->durable[m].word));
 	return true;
 }
 

@@ -76,6 +76,7 @@ void sim_agent_vmm_up(struct sim_agent *a)
 	a->vmm_here = true;
 	for (unsigned m = 0; m < SIM_MIGRATIONS; m++)
 		if (a->mig[m])
-			sim_agent_feed(a->mig[m], (struct ls_role_event){ .kind = LS_EV_VMM_UP,
-								   .vmm_runs = a->w->host[a->host].vm == SIM_VM_RUNNING });
+			sim_agent_feed(a->mig[m],
+				       (struct ls_role_event){ .kind = LS_EV_VMM_UP,
+							       .vmm_runs = a->w->host[a->host].vm == SIM_VM_RUNNING });
 }
