@@ -108,7 +108,7 @@ gcc -std=gnu11 -O1 -g -Wall -Wextra -Werror -static -pthread -I"$repo" \
   "/kmod_test=$work/kmod_test" "/fsm-oracle.csv=$repo/tests/fsm-oracle.csv" "/run-test=$work/run"
 # A broken driver may make the kernel complain (120).
 status=0
-said=$("$here/guest.sh" --timeout 600 --run /run-test "$version" "$work/initrd" 2>/dev/null) || status=$?
+said=$("$here/guest.sh" --timeout 1200 --run /run-test "$version" "$work/initrd" 2>/dev/null) || status=$?
 passed=0 failed=0
 tell() {
   if [ -n "$2" ]; then
