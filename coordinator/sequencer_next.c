@@ -86,7 +86,9 @@ bool ls_seq_abandoned(const struct ls_seq *q)
 {
 	const struct seq_side *s = &q->side[LS_SEQ_SOURCE], *d = &q->side[LS_SEQ_DEST];
 
+	// A source that says that it holds nothing was asked back while the store failed, before it was prepared.
 	return ((q->cancel_asked || q->store_failing) && !ls_seq_cancel_refused(q)) || s->refused || d->refused ||
+	       (s->gone && !s->prepared && !ls_seq_consented(q)) ||
 	       ls_seq_source_returns(q) || ls_seq_dest_aborted(q) ||
 	       (ls_seq_rebuilt(q) && !s->unsure && !s->prepared && !ls_seq_consented(q));
 }

@@ -140,6 +140,13 @@ void sim_device_reset(struct world *w, unsigned host, unsigned device)
 	memset(d->got, 0, sizeof(d->got));
 }
 
+// A call in the kernel has it open, too.
+void sim_device_left(struct world *w, unsigned host, unsigned device)
+{
+	if (!w->agent[host]->stored && w->host[host].vm == SIM_VM_NONE && !w->host[host].dev[device].op.busy)
+		sim_device_reset(w, host, device);
+}
+
 // The guest's own driver begins anew: what was sent in pre-copy is void (K5), what it held so far is of no account.
 void sim_guest_resets(struct world *w, unsigned host, unsigned device)
 {

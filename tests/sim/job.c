@@ -92,6 +92,8 @@ static void out_of_kernel(struct world *w, const struct kernel_event *k, int sta
 	struct job_event *e = sim_alloc(sizeof(*e));
 
 	w->host[k->job.host].dev[k->job.device].op = (struct sim_kernel_op){ 0 };
+	if (!w->process[SIM_AGENT + k->job.host].up)
+		sim_device_left(w, k->job.host, k->job.device);
 	*e = k->job;
 	e->status = status;
 	e->reason = k->kind == LS_JOB_LOAD ? LS_E_LOAD_FAILED : LS_E_ARC_FAILED;

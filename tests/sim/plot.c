@@ -111,9 +111,8 @@ static void kill_vmm(struct world *w, unsigned host)
 	sim_kill(w, SIM_VMM + host);
 	sim_start(w, SIM_VMM + host); // a process may be there again; the VM of this one is not
 	sim_vm_dies(w, host);
-	if (!w->agent[host]->stored) // nobody else has its devices open
-		for (unsigned i = 0; i < w->n; i++)
-			sim_device_reset(w, host, i);
+	for (unsigned i = 0; i < w->n; i++)
+		sim_device_left(w, host, i);
 	t = sim_alloc(sizeof(*t));
 	t->who = SIM_AGENT + host;
 	sim_at(w, SIM_AGENT + host, 200 * US, on_vmm_lost, t);

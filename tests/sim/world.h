@@ -167,6 +167,7 @@ void sim_vm_dies(struct world *w, unsigned host);
 void sim_image_take(const struct world *w, unsigned host, unsigned device, uint64_t image[SIM_IMAGE]);
 void sim_image_put(struct world *w, unsigned host, unsigned device, const uint64_t image[SIM_IMAGE]);
 void sim_device_reset(struct world *w, unsigned host, unsigned device);
+void sim_device_left(struct world *w, unsigned host, unsigned device); // reset, if nobody has it open any more
 bool sim_device_arc(struct world *w, unsigned host, unsigned device, enum ls_state next);
 void sim_device_fails(struct world *w, unsigned host, unsigned device); // ERROR
 void sim_guest_resets(struct world *w, unsigned host, unsigned device);
