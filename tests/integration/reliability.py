@@ -128,8 +128,8 @@ def darkness(records):
     if ended:
         worst = max(ended, key=lambda r: r["dark_ms"])
         yield (f"\nOf all: {worst['dark_ms']:.0f} ms, {KINDS[worst['kind']]}, {worst['outcome']}. A freeze lasts up to "
-               "1000 ms itself, and where an operator decides, the time until then is in it. The machine was busy with "
-               "other work, and two runs were under way at once.")
+               "1000 ms itself, and where an operator decides, the time until then is in it. Runs share the machine with "
+               "each other and with what else it does: these are upper bounds, no benchmark.")
     yield f"\nThe longest run took {max(r['seconds'] for r in records):.0f} s from the first process to the verdict."
 
 
