@@ -44,8 +44,8 @@ int ls_sim_check_version(const char *socket_path, const char *type, const char *
 //   clear                     forgets all of the above
 //   rate N                    descriptors per second, 0: no limit
 //   save-rate N, load-rate N  bytes per second through data_fd, 0: no limit
-//   renew N                   the next N times that pre-copy asks and no initial data is left, there is some anew (as Linux 7.2
-//                             says it with REINIT): what is dirty counts as such
+//   renew N                   the next N times that pre-copy asks and no initial data is left, there is some anew (as
+//                             Linux 7.2 says it with REINIT): what is dirty counts as such
 //   lose-p2p N                the next N writes of its peers vanish on the way
 //   go STATE                  as VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, behind the back of whoever drives it
 //   slot N                    place on the fabric (device closed)

@@ -125,8 +125,8 @@ static int start_servers(struct sim_dev *d, int sock)
 	return 0;
 }
 
-// A kernel's close() returns when the device is closed; here the host has yet to notice. Who comes right after it waits,
-// unless an arc keeps the device from being closed.
+// A kernel's close() returns when the device is closed; here the host has yet to notice. Who comes right after it
+// waits, unless an arc keeps the device from being closed.
 static void let_it_close(struct sim_dev *d)
 {
 	struct pollfd end = {.fd = d->sock};
