@@ -105,12 +105,14 @@ static void on_closed(void *user, int status, const struct ls_error *err)
 	struct ls_migration *m = user;
 
 	m->unclosed = false;
-	// The next life finds nothing left to do, and closes it.
-	if (status < 0)
-		ls_log_error("ledger.failed", err, "what=close");
 	ls_migration_tell_waiters(m, status < 0 ? err : NULL);
-	if (status == 0)
+	if (status == 0) {
 		ls_agent_prune(m->agent);
+		return;
+	}
+	// The next life takes it up again: what it would reset and discard must not be another migration's by then.
+	ls_log_error("ledger.failed", err, "migration=%s what=close", m->params.migration);
+	ls_agent_fall_silent(m->agent, err);
 }
 
 void ls_migration_close(struct ls_migration *m)

@@ -76,7 +76,12 @@ static void give_up(struct ls_migration *m)
 static void on_begun(void *user, int status, const struct ls_error *err)
 {
 	struct ls_migration *m = user;
+	struct ls_error silent;
 
+	if (status == 0) {
+		status = ls_agent_may_speak(m->agent, &silent); // it may have fallen silent meanwhile
+		err = &silent;
+	}
 	if (status < 0) {
 		keep_failure(m, err);
 		give_up(m);

@@ -108,6 +108,22 @@ def test_a_tombstone_that_fails_silences_every_migration_of_the_agent(pair):
     assert pair.destination.word("x") == "ABORTED"
 
 
+@pytest.mark.parametrize("point", ("before", "commit"))
+def test_after_a_close_that_fails_nothing_begins_that_the_next_life_would_undo(pair, point):
+    """ABORTED and not closed: the next life resets and discards again, and another migration's VM may be there then."""
+    again(pair, 1, LOCKSTEP_FAULT=f"agent.ledger.{point}.close=error:EIO")
+    name = pair.prepare()
+    pair.source.call("Unwind", agent_pb.UnwindRequest(term=pair.term, migration=name, cause="test"))
+    assert ended(list(pair.source.watch(name))) == RETURNED
+    pair.destination.expect("agent.silent")
+    _, _, destination = pair.requests()
+    code, reason, _ = pair.destination.refusal("Prepare", destination)
+    assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "LEDGER")
+    again(pair, 1)
+    assert [ended(events) for events in pair.move()[1:]] == [1, 1]
+    assert pair.destination.word(name) == "ABORTED"
+
+
 @pytest.mark.parametrize("point", ("agent.ledger.before.term#2=error:EIO", "agent.ledger.commit.term#2=error:EIO"))
 def test_nothing_obeys_a_term_that_cannot_be_kept(tmp_path, point):
     p = Pair(tmp_path, env={"LOCKSTEP_FAULT": point})

@@ -92,6 +92,8 @@ static void on_closed(struct sim_agent *a, unsigned migration, enum ls_word word
 {
 	if (status == 0)
 		a->row[migration].done = true;
+	else
+		sim_agent_fall_silent(a); // the next life takes it up again, whatever has begun by then
 }
 
 static void on_written(struct sim_agent *a, unsigned migration, enum ls_word word, int status)

@@ -82,11 +82,13 @@ static bool back_home(const struct ls_seq *q)
 static bool other_home(const struct world *w, const struct sim_coordinator *c, unsigned m)
 {
 	unsigned other = 1 - m;
-	enum ls_word d = word(w, w->operator_->dest[other], other);
+	enum ls_word s = word(w, 0, other), d = word(w, w->operator_->dest[other], other);
 
 	if (other >= w->operator_->started)
 		return true;
-	return c->seq[other] ? back_home(c->seq[other]) : d != LS_WORD_COMMITTED && d != LS_WORD_STARTED;
+	if (c->seq[other])
+		return back_home(c->seq[other]);
+	return s != LS_WORD_RELEASED && d != LS_WORD_COMMITTED && d != LS_WORD_STARTED; // either may have lost its word
 }
 
 // The store was lost when all was over: nobody has to know of it any more.
