@@ -49,8 +49,9 @@ void ls_seq_go_on(struct ls_seq *q, struct ls_seq_time t)
 		struct seq_side *s = &q->side[i];
 
 		s->unsure = !s->prepared && !s->refused && !s->gone && (!q->planned || q->planned->plan->feasible);
-		// What has called for an operator stays so until the agents have been asked.
-		s->ask = q->called && s->prepared;
+		// What has called for an operator stays so until the agents have been asked. And one that refused to
+		// unwind what it is not known to have prepared is watched by nobody.
+		s->ask = s->prepared ? q->called : s->unwind_refused;
 		s->silent_ns = q->called && s->prepared;
 		s->silent_ms = t.unix_ms;
 	}

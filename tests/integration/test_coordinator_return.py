@@ -66,6 +66,21 @@ def test_a_lost_answer_of_prepare_is_asked_for_again_with_the_same_token(c):
     assert first == second
 
 
+def test_a_source_that_fell_silent_within_prepare_is_asked_by_the_next_life_too(c):
+    """It may have begun, and cannot say so until somebody restarts it."""
+    silent = Refusal(grpc.StatusCode.FAILED_PRECONDITION, "LEDGER", "restart the agent")
+    c.pair.a.once["Prepare"] = Refusal(grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE", "cut")
+    c.pair.a.answers.update(Prepare=silent, Unwind=silent, GetWord=silent)
+    c.start_move()
+    c.pair.await_call("host-a", "Unwind")
+    c.pair.await_call("host-a", "GetWord", len(c.pair.asked("host-a", "GetWord")) + 1)
+    c.kill()
+    c.start()
+    c.pair.a.current = "RETURNED"
+    c.pair.a.answers.clear()
+    assert c.end().phase == m.PHASE_RETURNED
+
+
 def test_every_devices_error_is_kept_when_the_destination_refuses_the_image(c):
     c.pair.fail_load = True
     c.start_move()
