@@ -44,7 +44,7 @@ int ls_ledger_open(uv_loop_t *loop, const char *path, struct ls_ledger **ret, st
 void ls_ledger_free(struct ls_ledger *l);
 
 const char *ls_ledger_id(const struct ls_ledger *l); // 32 hex digits
-// The host was booted since this ledger was last open: no process of that time is left.
+// The host was booted since a migration last began here: no process of that time is left.
 bool ls_ledger_rebooted(const struct ls_ledger *l);
 void ls_ledger_highest(const struct ls_ledger *l, uint64_t *term, char coordinator[LS_NAME_MAX]);
 

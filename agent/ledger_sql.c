@@ -104,19 +104,10 @@ static void read_boot(char *ret, size_t size)
 int ls_ledger_sql_boot(sqlite3 *db, bool *rebooted, struct ls_error *err)
 {
 	char now[64] = "", then[64];
-	sqlite3_stmt *q = NULL;
 	int r = ls_ledger_sql_ask(db, "SELECT boot FROM identity", then, sizeof(then), err);
 
-	if (r < 0)
-		return r;
 	read_boot(now, sizeof(now));
-	*rebooted = now[0] && then[0] && strcmp(now, then) != 0;
-	if (strcmp(now, then) == 0)
-		return 0;
-	if (sqlite3_prepare_v2(db, "UPDATE identity SET boot = ?", -1, &q, NULL) == SQLITE_OK)
-		sqlite3_bind_text(q, 1, now, -1, SQLITE_STATIC);
-	r = q && sqlite3_step(q) == SQLITE_DONE ? 0 : ls_ledger_sql_failed(db, "boot", err);
-	sqlite3_finalize(q);
+	*rebooted = r == 0 && now[0] && then[0] && strcmp(now, then) != 0;
 	return r;
 }
 
@@ -140,6 +131,19 @@ static int write_term(sqlite3 *db, uint64_t term, const char *coordinator, struc
 		sqlite3_bind_text(q, 2, coordinator, -1, SQLITE_STATIC);
 	}
 	return finish(db, q, "term", err);
+}
+
+// With what begins, not when the ledger is opened: a life may end before it has written what the boot means to the
+// migrations of the one before.
+static int write_boot(sqlite3 *db, struct ls_error *err)
+{
+	char now[64] = "";
+	sqlite3_stmt *q = NULL;
+
+	read_boot(now, sizeof(now));
+	if (sqlite3_prepare_v2(db, "UPDATE identity SET boot = ?", -1, &q, NULL) == SQLITE_OK)
+		sqlite3_bind_text(q, 1, now, -1, SQLITE_STATIC);
+	return finish(db, q, "boot", err);
 }
 
 static int commit(sqlite3 *db, struct ls_error *err)
@@ -167,6 +171,8 @@ int ls_ledger_sql_begin(sqlite3 *db, const struct ls_ledger_record *record, stru
 
 	if (r == 0 && record->term)
 		r = write_term(db, record->term, record->coordinator, err);
+	if (r == 0)
+		r = write_boot(db, err);
 	if (r < 0)
 		return r;
 	if (sqlite3_prepare_v2(

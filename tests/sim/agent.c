@@ -349,5 +349,4 @@ void sim_agent_start(struct sim_agent *a)
 	a->born_ns = w->now;
 	a->vmm_here = false;
 	sim_disk_read(a, take_up);
-	a->rebooted = false;
 }

@@ -89,7 +89,7 @@ struct sim_agent {
 	unsigned n_snapshots;
 	bool fd_store; // systemd keeps the devices' fds over a restart
 	uint32_t stored; // devices whose fds it holds
-	bool rebooted;   // since the agent ran last
+	bool rebooted;   // since a migration last began
 	bool may_still;  // the VM may run on here: an earlier ledger held COMMITTED
 
 	// This life.

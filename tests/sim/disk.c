@@ -169,6 +169,7 @@ static void keep(struct sim_agent *a, const struct write *e)
 
 	switch (e->what) {
 	case BEGIN:
+		a->rebooted = false;
 		d->known = true;
 		d->side = e->side;
 		d->word = e->word;

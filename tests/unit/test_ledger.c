@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <sqlite3.h>
 
 #include "common/fault.h"
 #include "ledger_place.h"
@@ -115,6 +116,33 @@ static void a_conflict_stands_until_an_operator_closes_it(void **state)
 	assert_true(p->last.done && !p->last.conflict);
 }
 
+static void pretend_a_boot(struct place *p)
+{
+	sqlite3 *db;
+
+	place_close(p);
+	assert_int_equal(sqlite3_open(p->path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "UPDATE identity SET boot = 'another'", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	place_reopen(p);
+}
+
+static void a_boot_is_known_in_every_life_until_something_begins(void **state)
+{
+	struct place *p = *state;
+
+	assert_int_equal(place_begin(p, "m1", "vm1", LS_WORD_UNDECIDED), 0);
+	place_reopen(p);
+	assert_false(ls_ledger_rebooted(p->ledger));
+	pretend_a_boot(p);
+	assert_true(ls_ledger_rebooted(p->ledger));
+	place_reopen(p); // this life ended before it had written anything
+	assert_true(ls_ledger_rebooted(p->ledger));
+	assert_int_equal(place_begin(p, "m2", "vm2", LS_WORD_UNDECIDED), 0);
+	place_reopen(p);
+	assert_false(ls_ledger_rebooted(p->ledger));
+}
+
 static void a_second_agent_is_refused(void **state)
 {
 	struct place *p = *state;
@@ -162,6 +190,7 @@ int main(void)
 		LEDGER_TEST(a_closed_record_frees_the_vm_and_keeps_its_word),
 		LEDGER_TEST(a_claim_survives_a_restart),
 		LEDGER_TEST(a_conflict_stands_until_an_operator_closes_it),
+		LEDGER_TEST(a_boot_is_known_in_every_life_until_something_begins),
 		LEDGER_TEST(a_second_agent_is_refused),
 		LEDGER_TEST(a_damaged_ledger_is_refused),
 	};
