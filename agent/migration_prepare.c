@@ -73,6 +73,22 @@ static void give_up(struct ls_migration *m)
 	on_closed(m);
 }
 
+static struct ls_ledger_record first_record(const struct ls_migration *m)
+{
+	struct ls_ledger_record record = { .side = m->params.side,
+					   .term = m->term,
+					   .created_ms = ls_unix_ms(),
+					   .word = m->params.side == LS_SIDE_SOURCE ? LS_WORD_ACTIVE
+										    : LS_WORD_UNDECIDED,
+					   .request = m->request,
+					   .request_len = m->request_len };
+
+	memcpy(record.migration, m->params.migration, sizeof(record.migration));
+	memcpy(record.vm, m->params.vm, sizeof(record.vm));
+	memcpy(record.coordinator, m->coordinator, sizeof(record.coordinator));
+	return record;
+}
+
 static void on_begun(void *user, int status, const struct ls_error *err)
 {
 	struct ls_migration *m = user;
@@ -88,16 +104,7 @@ static void on_begun(void *user, int status, const struct ls_error *err)
 		return;
 	}
 	ls_fault(agent_prepare_done);
-	struct ls_ledger_record record = { .side = m->params.side,
-					   .term = m->term,
-					   .created_ms = ls_unix_ms(),
-					   .word = m->params.side == LS_SIDE_SOURCE ? LS_WORD_ACTIVE
-										    : LS_WORD_UNDECIDED,
-					   .request = m->request,
-					   .request_len = m->request_len };
-	memcpy(record.migration, m->params.migration, sizeof(record.migration));
-	memcpy(record.vm, m->params.vm, sizeof(record.vm));
-	memcpy(record.coordinator, m->coordinator, sizeof(record.coordinator));
+	struct ls_ledger_record record = first_record(m);
 	if (!ls_agent_remember(m->agent, &record))
 		abort();
 	ls_migration_begin(m);
@@ -105,17 +112,8 @@ static void on_begun(void *user, int status, const struct ls_error *err)
 
 static void write_first_word(struct ls_migration *m)
 {
-	struct ls_ledger_record record = { .side = m->params.side,
-					   .term = m->term,
-					   .created_ms = ls_unix_ms(),
-					   .request = m->request,
-					   .request_len = m->request_len,
-					   .word = m->params.side == LS_SIDE_SOURCE ? LS_WORD_ACTIVE
-										    : LS_WORD_UNDECIDED };
+	struct ls_ledger_record record = first_record(m);
 
-	memcpy(record.migration, m->params.migration, sizeof(record.migration));
-	memcpy(record.vm, m->params.vm, sizeof(record.vm));
-	memcpy(record.coordinator, m->coordinator, sizeof(record.coordinator));
 	ls_ledger_begin(m->agent->ledger, &record, on_begun, m);
 }
 
