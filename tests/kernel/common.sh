@@ -13,6 +13,14 @@ die() {
   exit 1
 }
 
+# bootstrap_debian PACKAGES DIR: a minimal Debian 12 with these packages (a,b,...), from where this machine's apt gets it;
+# where apt does not say, from debootstrap's own default.
+bootstrap_debian() {
+  local uri
+  uri=$(apt-get indextargets --format "\$(REPO_URI)" "Created-By: Packages" "Codename: bookworm" | sed -n 1p)
+  debootstrap --variant=minbase --include="$1" bookworm "$2" ${uri:+"$uri"}
+}
+
 # Serialises those who fill the same part of the cache. The lock lives until the calling script ends.
 lock_cache() {
   exec {cache_lock}>"$cache/$1.lock"

@@ -48,9 +48,7 @@ says() { local want=$1; shift; "$@" 2>&1 | tee /dev/stderr | grep -Eq -- "$want"
 says_not() { ! says "$@"; }
 
 make_root() {
-  local uri
-  uri=$(apt-get indextargets --format "\$(REPO_URI)" "Created-By: Packages" "Codename: bookworm" | sed -n 1p)
-  debootstrap --variant=minbase --include=ca-certificates bookworm "$root" "${uri:-http://deb.debian.org/debian}"
+  bootstrap_debian ca-certificates "$root"
   # As this machine reaches the archive: sources, keys, and how apt gets there.
   rm -f "$root"/etc/apt/sources.list
   cp -a /etc/apt/sources.list* /etc/apt/apt.conf.d /etc/apt/auth.conf.d /etc/apt/trusted.gpg.d /etc/apt/keyrings "$root/etc/apt/" \

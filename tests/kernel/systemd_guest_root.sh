@@ -14,13 +14,10 @@ packages=(systemd systemd-sysv iproute2 libinih1 libjansson4 libnghttp2-14 libnu
   libxxhash0)
 
 make_base() {
-  local uri
   [ "$(id -u)" -eq 0 ] || die "wants root, for debootstrap"
   command -v debootstrap >/dev/null || die "wants debootstrap; run deploy/setup.sh"
-  uri=$(apt-get indextargets --format "\$(REPO_URI)" "Created-By: Packages" "Codename: bookworm" | sed -n 1p)
   rm -rf "$base.new"
-  debootstrap --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" bookworm "$base.new" \
-    "${uri:-http://deb.debian.org/debian}" >"$base.log" 2>&1 ||
+  bootstrap_debian "$(IFS=,; echo "${packages[*]}")" "$base.new" >"$base.log" 2>&1 ||
     { tail -n 20 "$base.log" >&2; die "debootstrap failed"; }
   rm -rf "$base.new"/{var/cache/apt,var/lib/apt/lists,usr/share/{doc,locale,man,i18n},etc/resolv.conf}
   mv "$base.new" "$base"
