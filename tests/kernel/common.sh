@@ -13,8 +13,8 @@ die() {
   exit 1
 }
 
-# bootstrap_debian PACKAGES DIR: a minimal Debian 12 with these packages (a,b,...), from where this machine's apt gets it;
-# where apt does not say, from debootstrap's own default.
+# bootstrap_debian PACKAGES DIR: a minimal Debian 12 with these packages (a,b,...), from where this machine's apt gets
+# it; where apt does not say, from debootstrap's own default.
 bootstrap_debian() {
   local uri
   uri=$(apt-get indextargets --format "\$(REPO_URI)" "Created-By: Packages" "Codename: bookworm" | sed -n 1p)
